@@ -1,0 +1,30 @@
+/** One `[[origin]]` of the configuration, or one `--origin`. */
+export interface OriginConfig {
+  /** Identity: the configured name, else the URL without credentials and options. */
+  name: string;
+  /** As it was typed; a relative path has been made absolute. */
+  url: string;
+  /** Lower is asked first. */
+  priority: number;
+}
+
+/** Everything that can be configured, resolved from flags, environment, file and defaults. */
+export interface Config {
+  cacheDir: string;
+  /** undefined: the lesser of 20 GiB and half of what is free. */
+  maxSizeBytes: number | undefined;
+  cache: "on" | "off" | "auto";
+  readTimeoutMs: number;
+  pollIntervalMs: number;
+  /** Names that are left out wherever they stand in a path. */
+  exclude: readonly string[];
+  origins: readonly OriginConfig[];
+  hash: "xxh128" | "xxh64";
+  umask: number;
+  /** undefined: the user who mounts. */
+  uid: number | undefined;
+  gid: number | undefined;
+  allowOther: boolean;
+  logLevel: "debug" | "info" | "warning" | "error";
+  logFormat: "text" | "json" | "journald";
+}
