@@ -1,0 +1,199 @@
+import { MusicfsError } from "../base/errors.ts";
+import {
+  addressOf,
+  checked,
+  cString,
+  errno,
+  libc,
+  O_CLOEXEC,
+  O_RDWR,
+  openFile,
+} from "../base/posix.ts";
+import { ERRNO } from "./errno.ts";
+
+/** `mount(2)` and `umount2(2)` flags. Source: include/uapi/linux/mount.h. */
+const MS_RDONLY = 1n;
+const MS_NOSUID = 2n;
+const MS_NODEV = 4n;
+const MNT_DETACH = 2;
+const UMOUNT_NOFOLLOW = 8;
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1n;
+
+/** `struct msghdr` on 64-bit Linux, and room for one descriptor in a control message. */
+const MSGHDR_BYTES = 56;
+const CONTROL_BYTES = 64;
+
+/** How a mount is made. */
+export interface MountOptions {
+  mountpoint: string;
+  uid: number;
+  gid: number;
+  /** Lets users other than the one who mounts see it. */
+  allowOther: boolean;
+}
+
+/**
+ * Mounts at an existing folder: root by `mount(2)`, all others by `fusermount3`.
+ *
+ * @returns the `/dev/fuse` descriptor, close-on-exec, owned by the caller
+ */
+export async function mountFuse(options: MountOptions): Promise<number> {
+  if (options.uid !== 0) return await mountByHelper(options);
+  const mounted = mountDirectly(options);
+  if (mounted >= 0) return mounted;
+  if (mounted === -ERRNO.EPERM) return await mountByHelper(options);
+  throw cannotMount(options.mountpoint, `mount(2) failed with errno ${-mounted}`);
+}
+
+/** @returns the descriptor, or `-errno` of mount(2); throws if /dev/fuse cannot be opened */
+function mountDirectly(options: MountOptions): number {
+  const descriptor = openFile("/dev/fuse", O_RDWR);
+  if (descriptor < 0) throw cannotOpenDevice(options.mountpoint, -descriptor);
+  const data = [
+    `fd=${descriptor}`,
+    "rootmode=40000",
+    `user_id=${options.uid}`,
+    `group_id=${options.gid}`,
+    "default_permissions",
+    ...(options.allowOther ? ["allow_other"] : []),
+  ].join(",");
+  const result = checked(libc.mount(
+    cString("musicfs"),
+    cString(options.mountpoint),
+    cString("fuse.musicfs"),
+    MS_RDONLY | MS_NOSUID | MS_NODEV,
+    cString(data),
+  ));
+  if (result >= 0) return descriptor;
+  libc.close(descriptor);
+  return result;
+}
+
+/** `fusermount3` mounts as root and sends the descriptor over the socket `_FUSE_COMMFD`. */
+async function mountByHelper(options: MountOptions): Promise<number> {
+  const { mountpoint } = options;
+  checkDevice(mountpoint);
+  const pair = new Int32Array(2);
+  if (libc.socketpair(AF_UNIX, SOCK_STREAM, 0, new Uint8Array(pair.buffer)) < 0) {
+    throw cannotMount(mountpoint, `socketpair failed with errno ${errno()}`);
+  }
+  const [theirs = -1, ours = -1] = pair;
+  libc.fcntl(ours, F_SETFD, FD_CLOEXEC);
+  const mountOptions = [
+    "ro,nosuid,nodev,default_permissions,fsname=musicfs,subtype=musicfs",
+    ...(options.allowOther ? ["allow_other"] : []),
+  ].join(",");
+  let child: Deno.ChildProcess;
+  try {
+    child = new Deno.Command("fusermount3", {
+      args: ["-o", mountOptions, "--", mountpoint],
+      env: { _FUSE_COMMFD: String(theirs), LC_ALL: "C" },
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+  } catch (cause) {
+    libc.close(theirs);
+    libc.close(ours);
+    throw new MusicfsError(
+      "denied",
+      `Cannot mount at "${mountpoint}": fusermount3 was not found. Install the package fuse3`,
+      { op: "fuse.mount", subject: mountpoint, cause },
+    );
+  }
+  libc.close(theirs);
+  const [descriptor, { stderr }] = await Promise.all([receiveDescriptor(ours), child.output()]);
+  libc.close(ours);
+  if (descriptor >= 0) return descriptor;
+  const [reason = ""] = new TextDecoder().decode(stderr).trim().split("\n");
+  throw new MusicfsError(
+    "denied",
+    `Cannot mount at "${mountpoint}": ${reason || "no descriptor"}`,
+    {
+      op: "fuse.mount",
+      subject: mountpoint,
+    },
+  );
+}
+
+/** Waits for one descriptor (`SCM_RIGHTS`); -1 if the other side closed without sending one. */
+async function receiveDescriptor(socket: number): Promise<number> {
+  const MSG_CMSG_CLOEXEC = 0x4000_0000;
+  const payload = new Uint8Array(8);
+  const control = new Uint8Array(CONTROL_BYTES);
+  const vector = new BigUint64Array([addressOf(payload), BigInt(payload.length)]);
+  const header = new BigUint64Array(MSGHDR_BYTES / 8);
+  header[2] = addressOf(new Uint8Array(vector.buffer));
+  header[3] = 1n;
+  header[4] = addressOf(control);
+  header[5] = BigInt(CONTROL_BYTES);
+  const received = await libc.recvmsg(socket, new Uint8Array(header.buffer), MSG_CMSG_CLOEXEC);
+  const view = new DataView(control.buffer);
+  const hasDescriptor = received > 0 && view.getBigUint64(0, true) >= 20n;
+  // The kernel wrote through these addresses; naming them here keeps them alive until it had.
+  return hasDescriptor && vector.length === 2 && payload.length === 8
+    ? view.getInt32(16, true)
+    : -1;
+}
+
+/** How an unmount ended. */
+export type UnmountResult = "unmounted" | "busy" | "not_mounted";
+
+/** Unmounts; with `detach` also under open files, which then get errors. */
+export async function unmountFuse(
+  mountpoint: string,
+  options: { uid: number; detach: boolean },
+): Promise<UnmountResult> {
+  if (options.uid === 0) {
+    const flags = UMOUNT_NOFOLLOW | (options.detach ? MNT_DETACH : 0);
+    const result = await libc.umount2(cString(mountpoint), flags);
+    // The call ran on another thread, so errno is lost: the table of mounts tells what is left.
+    return result === 0 ? "unmounted" : isMounted(mountpoint) ? "busy" : "not_mounted";
+  }
+  const { success } = await new Deno.Command("fusermount3", {
+    args: [options.detach ? "-uz" : "-u", "--", mountpoint],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).output();
+  return success ? "unmounted" : isMounted(mountpoint) ? "busy" : "not_mounted";
+}
+
+/** Whether a filesystem of musicfs is mounted at exactly this path. Never touches the mount. */
+export function isMounted(mountpoint: string): boolean {
+  const escaped = mountpoint.replace(
+    /[\\ \t\n]/g,
+    (c) => "\\" + c.charCodeAt(0).toString(8).padStart(3, "0"),
+  );
+  return Deno.readTextFileSync("/proc/self/mountinfo").split("\n").some((line) => {
+    const fields = line.split(" ");
+    return fields[4] === escaped && fields.includes("fuse.musicfs");
+  });
+}
+
+function checkDevice(mountpoint: string): void {
+  const descriptor = openFile("/dev/fuse", O_RDWR | O_CLOEXEC);
+  if (descriptor < 0) throw cannotOpenDevice(mountpoint, -descriptor);
+  libc.close(descriptor);
+}
+
+function cannotOpenDevice(mountpoint: string, reason: number): MusicfsError {
+  const missing = reason === ERRNO.ENOENT || reason === ERRNO.ENODEV || reason === ERRNO.ENXIO;
+  const message = missing
+    ? "/dev/fuse is missing. Install fuse3 or load the fuse module"
+    : reason === ERRNO.EACCES || reason === ERRNO.EPERM
+    ? "/dev/fuse may not be opened. Give its users read and write permission (mode 0666)"
+    : `/dev/fuse cannot be opened, errno ${reason}`;
+  return cannotMount(mountpoint, message);
+}
+
+function cannotMount(mountpoint: string, why: string): MusicfsError {
+  return new MusicfsError("denied", `Cannot mount at "${mountpoint}": ${why}`, {
+    op: "fuse.mount",
+    subject: mountpoint,
+  });
+}

@@ -1,0 +1,168 @@
+import type { Clock } from "../base/clock.ts";
+import { FUSE_READ_BYTES_MAX } from "../base/limits.ts";
+import { checked, libc } from "../base/posix.ts";
+import { ERRNO } from "./errno.ts";
+import { negotiate, type Negotiated, writeInitOut } from "./negotiation.ts";
+import type { Operations } from "./operations.ts";
+import { IN_HEADER_BYTES, INIT_OUT_BYTES, OPCODE, OUT_HEADER_BYTES, readU64 } from "./protocol.ts";
+import { DEFERRED, type Reply } from "./reply.ts";
+
+/** The longest request: a WRITE that is refused, and its header. */
+const REQUEST_BYTES_MAX = FUSE_READ_BYTES_MAX + 4096;
+
+/** How often what the worker noticed is told to the main thread, in ms. */
+const REPORT_INTERVAL_MS = 1000;
+
+const POLLIN = 1;
+
+/** What the loop tells the thread that started it, and asks of the parts it works with. */
+export interface SessionHooks {
+  /** INIT was answered; comes once in a mount's life. */
+  initialized(agreed: Negotiated): void;
+  /** A request that needs an origin, as it came; whoever finishes it writes its reply. */
+  deferred(request: Uint8Array<ArrayBuffer>): void;
+  /** The reader of a deferred request no longer waits. */
+  interrupted(uniqueLow: number, uniqueHigh: number): void;
+  /** A request whose answer threw; it was answered `EIO`. */
+  failed(opcode: number, error: unknown): void;
+  /** The index may have changed: let go of what was read from an older state. */
+  refresh(): void;
+  /** Nothing to do for now: let go of the snapshot, so that no old page is kept. */
+  idle(): void;
+  /** Comes at most once a second, and before a long wait. */
+  report(): void;
+  /** Commits to the index so far. */
+  generation(): number;
+}
+
+export interface SessionOptions {
+  descriptor: number;
+  operations: Operations;
+  reply: Reply;
+  hooks: SessionHooks;
+  clock: Clock;
+  passthrough: boolean;
+}
+
+/**
+ * Reads requests from `/dev/fuse` and answers them, one at a time, until the mount is gone.
+ *
+ * It blocks its thread, which therefore never receives messages. It never waits for anything but
+ * the next request.
+ *
+ * @returns the errno that ended it: `ENODEV` when the filesystem was unmounted
+ */
+export function serveSession(options: SessionOptions): number {
+  return new Session(options).serve();
+}
+
+class Session {
+  readonly #request = new Uint8Array(REQUEST_BYTES_MAX);
+  readonly #poll = new Uint8Array(8);
+  readonly #options: SessionOptions;
+  #generation = -1;
+  /** Whether the index's snapshot may be held since the last `idle()`. */
+  #snapshotHeld = false;
+  #reportedAt: number;
+  #unreported = false;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#reportedAt = options.clock.monotonic();
+    const poll = new DataView(this.#poll.buffer);
+    poll.setInt32(0, options.descriptor, true);
+    poll.setInt16(4, POLLIN, true);
+  }
+
+  serve(): number {
+    const { descriptor } = this.#options;
+    for (;;) {
+      this.#beforeWaiting();
+      const length = checked(
+        libc.read(descriptor, this.#request, BigInt(this.#request.length)),
+      );
+      if (length >= IN_HEADER_BYTES) this.#handle(length);
+      else if (length === -ERRNO.EINTR || length === -ERRNO.EAGAIN || length === -ERRNO.ENOENT) {
+        continue;
+      } else return length < 0 ? -length : ERRNO.EIO;
+    }
+  }
+
+  /** Reading in a row costs one system call a request; a snapshot is never held while waiting. */
+  #beforeWaiting(): void {
+    if (!this.#snapshotHeld && !this.#unreported) return;
+    if (this.#isReadable(0)) return this.#reportIfDue();
+    if (this.#snapshotHeld) {
+      this.#options.hooks.idle();
+      this.#snapshotHeld = false;
+    }
+    if (!this.#unreported) return;
+    const sinceMs = this.#options.clock.monotonic() - this.#reportedAt;
+    if (!this.#isReadable(Math.max(0, REPORT_INTERVAL_MS - sinceMs))) this.#report();
+  }
+
+  #isReadable(waitMs: number): boolean {
+    return libc.poll(this.#poll, 1n, Math.ceil(waitMs)) > 0;
+  }
+
+  #reportIfDue(): void {
+    if (!this.#unreported) return;
+    if (this.#options.clock.monotonic() - this.#reportedAt >= REPORT_INTERVAL_MS) this.#report();
+  }
+
+  #report(): void {
+    this.#reportedAt = this.#options.clock.monotonic();
+    this.#unreported = false;
+    this.#options.hooks.report();
+  }
+
+  #handle(length: number): void {
+    const { operations, reply, hooks } = this.#options;
+    const request = new DataView(this.#request.buffer, 0, length);
+    const opcode = request.getUint32(4, true);
+    if (opcode === OPCODE.INIT) return this.#initialize(request);
+    if (opcode === OPCODE.INTERRUPT) {
+      const at = IN_HEADER_BYTES;
+      return hooks.interrupted(request.getUint32(at, true), request.getUint32(at + 4, true));
+    }
+    const generation = hooks.generation();
+    if (generation !== this.#generation) {
+      this.#generation = generation;
+      hooks.refresh();
+    }
+    this.#unreported = true;
+    if (opcode !== OPCODE.READ) this.#snapshotHeld = true;
+    let answer: number;
+    try {
+      answer = operations.answer(request);
+    } catch (error) {
+      hooks.failed(opcode, error);
+      answer = reply.error(ERRNO.EIO);
+    }
+    if (answer > 0) this.#send(answer);
+    else if (answer === DEFERRED) hooks.deferred(this.#request.slice(0, length));
+  }
+
+  #initialize(request: DataView): void {
+    const { reply, hooks, passthrough } = this.#options;
+    reply.begin(request.getUint32(8, true), request.getUint32(12, true));
+    const agreed = negotiate(request, { passthrough });
+    if (!agreed) {
+      this.#send(reply.error(ERRNO.EINVAL));
+      return;
+    }
+    writeInitOut(reply.view, OUT_HEADER_BYTES, agreed);
+    this.#send(reply.done(INIT_OUT_BYTES));
+    hooks.initialized(agreed);
+  }
+
+  /** `ENOENT` means that the reader is gone, and any other failure that the mount is. */
+  #send(length: number): void {
+    libc.write(this.#options.descriptor, this.#options.reply.bytes, BigInt(length));
+  }
+}
+
+/** The node that a request is about. */
+export function nodeOf(request: DataView): number {
+  return readU64(request, 16);
+}
