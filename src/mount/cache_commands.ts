@@ -1,0 +1,184 @@
+/**
+ * What can be asked of a cache: by the command line when nobody holds its lock, through the control
+ * socket when a daemon does. Results are plain JSON with snake_case names, because `--json` prints
+ * them as they are: the names are a contract with other programs. Sizes are bytes, times seconds.
+ */
+
+/** What `musicfs gc` is asked for. */
+export interface GcOptions {
+  /** Evict down to this many bytes; undefined: the limit that is configured. */
+  maxSizeBytes?: number | undefined;
+  /** Count what would go, and leave it. */
+  dryRun: boolean;
+}
+
+/** What `musicfs gc` did, or would do. */
+export interface GcResult {
+  dry_run: boolean;
+  limit_bytes: number;
+  /** Bytes on disk before and after, all that the limit counts; with `dry_run`, as if it were done. */
+  used_bytes_before: number;
+  used_bytes_after: number;
+  evicted_chunks: number;
+  evicted_chunk_bytes: number;
+  evicted_extents: number;
+  evicted_extent_bytes: number;
+  /** Files that nothing refers to: chunks, manifests, extents and temporary files. */
+  orphans: number;
+  orphan_bytes: number;
+}
+
+/** One difference that a scan found between an origin and the library. */
+export interface ScanChange {
+  kind: "added" | "changed" | "moved" | "gone";
+  /** Path in the tree; for what moved, where it is now. */
+  path: string;
+  /** Where a moved entry was; absent for all others. */
+  from?: string | undefined;
+}
+
+/** How far a scan is, and what it found since it last said so. */
+export interface ScanProgress {
+  /** Identity of the origin being walked. */
+  origin: string;
+  folders: number;
+  files: number;
+  /** Found since the last progress, at most {@linkcode CHANGES_PER_PROGRESS_MAX}; in no order. */
+  changes: readonly ScanChange[];
+}
+
+/** Changes in one {@linkcode ScanProgress}: with 4 KiB of path each it still fits a control line. */
+export const CHANGES_PER_PROGRESS_MAX = 500;
+
+/** What `musicfs scan` is asked for. */
+export interface ScanOptions {
+  /** Identities of the origins to walk; undefined: all that are configured. */
+  origins?: readonly string[] | undefined;
+  /** Compare content where size and time say that nothing changed. */
+  checksum: boolean;
+  /** Let entries go although the guard against mass deletion would keep them. */
+  acceptDeletions: boolean;
+  onProgress?: ((progress: ScanProgress) => void) | undefined;
+}
+
+/** What became of one origin's scan. */
+export interface OriginScanResult {
+  name: string;
+  /** `held`: deletions wait for a second scan that agrees, or for `--accept-deletions`. */
+  state: "complete" | "held" | "failed";
+  folders: number;
+  files: number;
+  added: number;
+  changed: number;
+  moved: number;
+  gone: number;
+  /** Entries that the guard against mass deletion kept. */
+  held_deletions: number;
+  seconds: number;
+  /** Why it failed; null if it did not. */
+  error: string | null;
+}
+
+/** What `musicfs scan` found. */
+export interface ScanResult {
+  origins: OriginScanResult[];
+}
+
+/** How far a verification is. */
+export interface VerifyProgress {
+  checked_chunks: number;
+  total_chunks: number;
+  checked_bytes: number;
+  bad_chunks: number;
+}
+
+/** What `musicfs verify` is asked for. */
+export interface VerifyOptions {
+  /** Fetch bad and missing chunks again. */
+  repair: boolean;
+  onProgress?: ((progress: VerifyProgress) => void) | undefined;
+}
+
+/** What `musicfs verify` found. */
+export interface VerifyResult {
+  checked_chunks: number;
+  checked_bytes: number;
+  /** Chunks whose bytes do not match their hash. */
+  bad_chunks: number;
+  /** Chunks that the index knows and the disk has not. */
+  missing_chunks: number;
+  /** Extent blocks whose bytes do not match their checksum. */
+  bad_extent_blocks: number;
+  /** Bad and missing ones that are right again. */
+  repaired_chunks: number;
+  /** Paths in the tree that bad or missing chunks belong to, at most 1,000. */
+  paths: string[];
+  seconds: number;
+}
+
+/** One origin, in `musicfs status`. */
+export interface OriginStatus {
+  name: string;
+  /** Without credentials. */
+  url: string;
+  state: "online" | "offline" | "unknown";
+  bytes_read: number;
+  errors: number;
+}
+
+/** What `musicfs status` shows. */
+export interface StatusResult {
+  /** The daemon; null when none runs. */
+  pid: number | null;
+  /** The parent that holds the mount for it; null without one. */
+  supervisor_pid: number | null;
+  mountpoint: string | null;
+  cache_dir: string;
+  version: string;
+  /** Seconds since the daemon started; 0 when none runs. */
+  uptime_s: number;
+  origins: OriginStatus[];
+  library: { files: number; folders: number; bytes: number };
+  cache: {
+    mode: "on" | "off" | "auto";
+    used_bytes: number;
+    limit_bytes: number;
+    chunks: number;
+    chunk_bytes: number;
+    /** What the chunks would take without deduplication. */
+    referenced_bytes: number;
+    /** `referenced_bytes / chunk_bytes`; 1 when there are no chunks. */
+    dedup_ratio: number;
+    extent_bytes: number;
+    /** The cache disk refuses writes: bytes go from origin to reader. */
+    degraded: boolean;
+  };
+  /** Since the daemon started. `passthrough`: opens whose reads the kernel answers by itself. */
+  reads: { from_cache_bytes: number; from_origin_bytes: number; passthrough_opens: number };
+  open_handles: number;
+  scan: {
+    state: "idle" | "running" | "held" | "failed";
+    /** Files seen by the scan under way; 0 when idle. */
+    files: number;
+    /** When the last complete scan ended, in ms since 1970; null before the first. */
+    last_complete_ms: number | null;
+  };
+}
+
+/**
+ * A cache's commands, as the daemon and the command line both offer them.
+ *
+ * Every method throws `MusicfsError`. They are safe beside readers and beside each other.
+ */
+export interface CacheCommands {
+  gc(options: GcOptions): Promise<GcResult>;
+  scan(options: ScanOptions): Promise<ScanResult>;
+  verify(options: VerifyOptions): Promise<VerifyResult>;
+  status(): Promise<StatusResult>;
+}
+
+/** What a daemon answers on its control socket beyond that. */
+export interface DaemonCommands extends CacheCommands {
+  /** Begins to stop, and returns before it has: the caller watches the mount and the process. */
+  unmount(): Promise<void>;
+}

@@ -1,0 +1,13 @@
+import { fileURLToPath } from "node:url";
+
+/**
+ * The words that start this same program again, before its own arguments.
+ *
+ * The compiled executable is its own command; from the sources it is Deno with `main.ts`, with the
+ * configuration named because Deno would look for it from the working folder.
+ */
+export function selfCommand(): readonly [program: string, ...words: string[]] {
+  if (Deno.build.standalone) return [Deno.execPath()];
+  const file = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url));
+  return [Deno.execPath(), "run", "-A", "--config", file("deno.json"), file("main.ts")];
+}
