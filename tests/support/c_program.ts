@@ -1,0 +1,32 @@
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { output, run } from "./process.ts";
+
+/**
+ * Path of the compiled `programs/<name>.c`; compiled when its text has changed. Needs gcc.
+ *
+ * The programs are in C because Deno cannot make their system calls, and because a process that
+ * waits on a mount that hangs must not be the test.
+ */
+export async function cProgram(name: string): Promise<string> {
+  const source = new URL(`programs/${name}.c`, import.meta.url).pathname;
+  const digest = createHash("sha256").update(await Deno.readTextFile(source)).digest("hex");
+  const folder = join(Deno.env.get("TMPDIR") ?? "/tmp", `musicfs-programs-${Deno.uid()}`);
+  const path = join(folder, `${name}-${digest.slice(0, 16)}`);
+  if ((await run("test", ["-x", path])).code === 0) return path;
+  await Deno.mkdir(folder, { recursive: true, mode: 0o755 });
+  const unfinished = await Deno.makeTempFile({ dir: folder });
+  await output("gcc", ["-O1", "-Wall", "-Wextra", "-Werror", "-o", unfinished, source]);
+  await Deno.chmod(unfinished, 0o755);
+  await Deno.rename(unfinished, path);
+  return path;
+}
+
+/** The names below `root` as `compare_reads` takes them: "f" or "d", the path, NUL. */
+export async function namesForCompareReads(root: string): Promise<string> {
+  return await output("find", [
+    root,
+    ...["(", "-type", "f", "-printf", "f%P\\0", ")", "-o"],
+    ...["(", "-type", "d", "-printf", "d%P\\0", ")"],
+  ]);
+}

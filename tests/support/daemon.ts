@@ -1,0 +1,226 @@
+/** A real musicfs in a child process: from the sources, or the executable that `MUSICFS_BIN` names. */
+
+import { join } from "node:path";
+import { detach, mountsAt } from "./mounts.ts";
+import { NotifySocket } from "./notify_socket.ts";
+import { eventually, type Finished, run, type RunOptions, within } from "./process.ts";
+
+/** Longest wait for a daemon to mount or to end, in ms. A loaded machine of two cores is slow. */
+const DAEMON_MS_MAX = 30_000;
+
+/** Folder of the project, when the tests run in it. */
+const PROJECT_DIR = new URL("../..", import.meta.url).pathname;
+
+/** The words that start musicfs, before its own arguments. */
+export function musicfsCommand(): [program: string, ...args: string[]] {
+  const executable = Deno.env.get("MUSICFS_BIN");
+  if (executable) return [Deno.realPathSync(executable)];
+  const config = join(PROJECT_DIR, "deno.json");
+  return [Deno.execPath(), "run", "-A", "--config", config, join(PROJECT_DIR, "main.ts")];
+}
+
+/**
+ * The environment of every musicfs a test starts: no configuration of this machine's user, no
+ * systemd around it, Deno's own cache where it was.
+ */
+export function musicfsEnv(home: string): Record<string, string> {
+  const env = Deno.env.toObject();
+  const denoDir = env["DENO_DIR"] ??
+    join(env["XDG_CACHE_HOME"] ?? join(env["HOME"] ?? "/root", ".cache"), "deno");
+  return {
+    PATH: env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
+    HOME: home,
+    DENO_DIR: denoDir,
+    DENO_NO_UPDATE_CHECK: "1",
+    LANG: "C.UTF-8",
+    ...(env["TMPDIR"] ? { TMPDIR: env["TMPDIR"] } : {}),
+  };
+}
+
+/** Runs a musicfs command to its end, in a home folder without configuration. */
+export async function musicfs(
+  args: readonly string[],
+  options: RunOptions & { home?: string } = {},
+): Promise<Finished> {
+  const [program, ...first] = musicfsCommand();
+  return await run(program, [...first, ...args], {
+    ...options,
+    clearEnv: true,
+    env: { ...musicfsEnv(options.home ?? "/nonexistent"), ...options.env },
+  });
+}
+
+export interface DaemonOptions {
+  /** Folder for cache, mountpoint and sockets, unless they are named; the test's own. */
+  dir: string;
+  /** URLs, asked in this order. */
+  origins: readonly string[];
+  cacheDir?: string;
+  mountpoint?: string;
+  /** More words after `mount MOUNTPOINT`. Default `--cache on`: the path most tests are about. */
+  args?: readonly string[];
+  env?: Record<string, string>;
+  /** Put before the command: `["setpriv", …]`. */
+  prefix?: readonly string[];
+  /** Instead of `musicfsCommand()`. */
+  command?: readonly string[];
+}
+
+/** Starts a daemon and waits until it says `READY=1` and the mount is there. */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const daemon = await Daemon.spawn(options);
+  try {
+    await daemon.ready();
+    return daemon;
+  } catch (error) {
+    await daemon[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+let sockets = 0;
+
+/** A child process that was told to mount. Ends with its scope, and with it the mount. */
+export class Daemon implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #notify: NotifySocket;
+  readonly #logging: Promise<void>;
+  #log = "";
+  #status: Deno.CommandStatus | undefined;
+
+  private constructor(
+    child: Deno.ChildProcess,
+    notify: NotifySocket,
+    readonly mountpoint: string,
+    readonly cacheDir: string,
+  ) {
+    this.#child = child;
+    this.#notify = notify;
+    this.#logging = this.#collect();
+    this.ended = child.status.then((status) => (this.#status = status));
+  }
+
+  /** How the child ended. */
+  readonly ended: Promise<Deno.CommandStatus>;
+
+  /** Starts the child and waits for nothing. */
+  static async spawn(options: DaemonOptions): Promise<Daemon> {
+    const mountpoint = options.mountpoint ?? join(options.dir, "mnt");
+    const cacheDir = options.cacheDir ?? join(options.dir, "cache");
+    if (options.mountpoint === undefined) await Deno.mkdir(mountpoint, { recursive: true });
+    const notify = new NotifySocket(join(options.dir, `notify-${sockets++}.sock`));
+    const [program = "", ...words] = [
+      ...options.prefix ?? [],
+      ...options.command ?? musicfsCommand(),
+      "mount",
+      mountpoint,
+      ...options.origins.flatMap((url) => ["--origin", url]),
+      "--cache-dir",
+      cacheDir,
+      ...options.args ?? ["--cache", "on"],
+    ];
+    const child = new Deno.Command(program, {
+      args: words,
+      cwd: options.dir,
+      clearEnv: true,
+      env: { ...musicfsEnv(options.dir), NOTIFY_SOCKET: notify.path, ...options.env },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    return new Daemon(child, notify, mountpoint, cacheDir);
+  }
+
+  /** Everything the daemon has written so far. */
+  get log(): string {
+    return this.#log;
+  }
+
+  /** Whether the child has not ended. */
+  get isRunning(): boolean {
+    return this.#status === undefined;
+  }
+
+  /** The process that serves the mount, from the cache's lock; the child may be its supervisor. */
+  async pid(): Promise<number> {
+    const lock = JSON.parse(await Deno.readTextFile(join(this.cacheDir, "musicfs.lock")));
+    return lock.pid;
+  }
+
+  /** Resolves once the daemon said `READY=1`; fails if it ends before or takes too long. */
+  async ready(): Promise<void> {
+    const ended = this.ended.then(async ({ code }) => {
+      await this.#logging;
+      throw new Error(`The daemon ended with ${code} before READY=1:\n${this.#log}`);
+    });
+    await within(Promise.race([this.#notify.saw("READY=1"), ended]), {
+      ms: DAEMON_MS_MAX,
+      what: `READY=1; the daemon wrote:\n${this.#log}`,
+    });
+    if (mountsAt(this.mountpoint).length === 0) {
+      throw new Error(`READY=1 without a mount at ${this.mountpoint}:\n${this.#log}`);
+    }
+  }
+
+  /** What the daemon told systemd: `READY=1`, `STOPPING=1`, … */
+  get notifications(): readonly string[] {
+    return this.#notify.lines;
+  }
+
+  signal(signal: Deno.Signal): void {
+    if (this.isRunning) this.#child.kill(signal);
+  }
+
+  /** SIGTERM, or another signal, and the exit code. */
+  async stop(signal: Deno.Signal = "SIGTERM"): Promise<number> {
+    this.signal(signal);
+    return await this.exitCode();
+  }
+
+  /** Waits for the end; the exit code. */
+  async exitCode(): Promise<number> {
+    const { code } = await within(this.ended, {
+      ms: DAEMON_MS_MAX,
+      what: `the daemon's end; it wrote:\n${this.#log}`,
+    });
+    await this.#logging;
+    return code;
+  }
+
+  /** SIGKILL to the process that serves the mount, and its end: the mount is left dead. */
+  async kill(): Promise<void> {
+    Deno.kill(await this.pid(), "SIGKILL");
+    await this.exitCode();
+  }
+
+  /** Ends the child however it can, and detaches what it left mounted. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      if (this.isRunning) this.signal("SIGTERM");
+      await within(this.ended, { ms: 10_000, what: "end" }).catch(() => {
+        this.signal("SIGCONT");
+        this.signal("SIGKILL");
+      });
+      await this.exitCode();
+    } finally {
+      await detach(this.mountpoint);
+      await this.#notify[Symbol.asyncDispose]();
+    }
+  }
+
+  async #collect(): Promise<void> {
+    const take = async (stream: ReadableStream<Uint8Array>): Promise<void> => {
+      const text = stream.pipeThrough(new TextDecoderStream());
+      for await (const part of text) this.#log += part;
+    };
+    await Promise.all([take(this.#child.stdout), take(this.#child.stderr)]);
+  }
+}
+
+/** Waits until nothing is mounted there any more. */
+export async function unmounted(path: string): Promise<void> {
+  await eventually(() => mountsAt(path).length === 0, {
+    ms: DAEMON_MS_MAX,
+    what: `${path} unmounted`,
+  });
+}

@@ -1,0 +1,47 @@
+import { run } from "./process.ts";
+
+/** One line of `/proc/self/mountinfo`. */
+export interface Mount {
+  mountpoint: string;
+  /** As `fuse.musicfs`. */
+  type: string;
+  source: string;
+  options: string[];
+}
+
+/** Every mount this process sees. Source: proc(5), `/proc/pid/mountinfo`. */
+export function mounts(): Mount[] {
+  const lines = Deno.readTextFileSync("/proc/self/mountinfo").split("\n").filter((l) => l !== "");
+  return lines.map((line) => {
+    const [before = "", after = ""] = line.split(" - ");
+    const fields = before.split(" ");
+    const [type = "", source = ""] = after.split(" ");
+    return {
+      mountpoint: unescaped(fields[4] ?? ""),
+      type,
+      source,
+      options: (fields[5] ?? "").split(","),
+    };
+  });
+}
+
+/** The mounts on exactly this path, the topmost last. */
+export function mountsAt(path: string): Mount[] {
+  return mounts().filter((mount) => mount.mountpoint === path);
+}
+
+/** Detaches whatever is mounted there, however dead; for the end of a test, not for its subject. */
+export async function detach(path: string): Promise<void> {
+  for (let left = mountsAt(path).length; left > 0; left -= 1) {
+    const { code, stderr } = Deno.uid() === 0
+      ? await run("umount", ["-l", path])
+      : await run("fusermount3", ["-u", "-z", path]);
+    if (code !== 0 && mountsAt(path).length > 0) {
+      throw new Error(`Left mounted: ${path}: ${stderr}`);
+    }
+  }
+}
+
+function unescaped(field: string): string {
+  return field.replace(/\\([0-7]{3})/g, (_all, octal) => String.fromCharCode(parseInt(octal, 8)));
+}

@@ -1,0 +1,140 @@
+/**
+ * What tests need beside Deno. A test that lacks something says so loudly; and because a skipped
+ * test is easily taken for a passed one, `deno task test` fails on every skip that it did not
+ * expect: only what no package can bring (privileges, kernel features) may be missing.
+ */
+
+interface Requirement {
+  /** Whether it is there. Cheap, and without side effects. */
+  isMet(): boolean;
+  /** What is missing and what brings it. */
+  remedy: string;
+  /** The Debian package that brings it; undefined for what no package can bring. */
+  debianPackage?: string;
+}
+
+/** The folder of Debian's `warzone2100-music`: 84 MB of real Opus files. */
+export const REAL_MUSIC_DIR = "/usr/share/games/warzone2100/music";
+
+/** Every need a test can name, with the probe that tells whether it is met. */
+export const REQUIREMENTS = {
+  fuse: {
+    isMet: () => exists("/dev/fuse"),
+    remedy: "/dev/fuse is missing: load the fuse module, or pass the device into the container",
+  },
+  root: {
+    isMet: () => Deno.uid() === 0,
+    remedy: "this test changes users or mounts: run it as root",
+  },
+  loop: {
+    isMet: () => exists("/dev/loop-control") && Deno.uid() === 0,
+    remedy: "this test mounts an ext4 image: it needs root and loop devices",
+  },
+  passthrough: {
+    isMet: () => Deno.uid() === 0 && kernelIsAtLeast(6, 9),
+    remedy: "FUSE_PASSTHROUGH needs root and Linux 6.9 or later",
+  },
+  fusermount3: program("fusermount3", "fuse3"),
+  ffmpeg: program("ffmpeg", "ffmpeg"),
+  ffprobe: program("ffprobe", "ffmpeg"),
+  flac: program("flac", "flac"),
+  rsync: program("rsync", "rsync"),
+  gcc: {
+    isMet: () => onPath("gcc") && exists("/usr/include/stdio.h"),
+    remedy: "gcc or the C library's headers are missing: apt-get install gcc libc6-dev",
+    debianPackage: "gcc libc6-dev",
+  },
+  find: program("find", "findutils"),
+  diff: program("diff", "diffutils"),
+  mount: program("mount", "mount"),
+  "mkfs.ext4": program("mkfs.ext4", "e2fsprogs"),
+  setpriv: program("setpriv", "util-linux"),
+  unshare: program("unshare", "util-linux"),
+  "systemd-analyze": program("systemd-analyze", "systemd"),
+  warzone: {
+    isMet: () => exists(REAL_MUSIC_DIR),
+    remedy: "real music is missing: apt-get install warzone2100-music",
+    debianPackage: "warzone2100-music",
+  },
+} satisfies Record<string, Requirement>;
+
+export type Need = keyof typeof REQUIREMENTS;
+
+/** A skipped test, as `deno task test` reads it from the file that `MUSICFS_SKIPS_FILE` names. */
+export interface Skip {
+  name: string;
+  need: Need;
+  /** Whether a run without it can be called whole. */
+  expected: boolean;
+}
+
+/** The needs that are not met on this machine. */
+export function unmet(needs: readonly Need[]): Need[] {
+  return needs.filter((need) => !REQUIREMENTS[need].isMet());
+}
+
+/** Packages that bring what a package can bring and what this machine lacks. */
+export function missingPackages(): string[] {
+  const packages = Object.values<Requirement>(REQUIREMENTS)
+    .filter((requirement) => !requirement.isMet())
+    .flatMap((requirement) => requirement.debianPackage?.split(" ") ?? []);
+  return [...new Set(packages)].sort();
+}
+
+/** A test with needs; where one is missing it is skipped, loudly. */
+export function testWith(
+  needs: readonly Need[],
+  name: string,
+  fn: (context: Deno.TestContext) => Promise<void>,
+): void {
+  const missing = unmet(needs);
+  for (const need of missing) report(name, need);
+  Deno.test({ name, fn, ignore: missing.length > 0 });
+}
+
+/** Whether a run in which `need` is missing can still be called whole. */
+export function isExpectedSkip(need: Need): boolean {
+  const requirement: Requirement = REQUIREMENTS[need];
+  return requirement.debianPackage === undefined && need !== "fuse";
+}
+
+function report(name: string, need: Need): void {
+  write(Deno.stderr, `SKIPPED: ${name}\n  ${REQUIREMENTS[need].remedy}\n`);
+  const file = Deno.env.get("MUSICFS_SKIPS_FILE");
+  if (file === undefined) return;
+  const skip: Skip = { name, need, expected: isExpectedSkip(need) };
+  Deno.writeTextFileSync(file, JSON.stringify(skip) + "\n", { append: true });
+}
+
+function program(name: string, debianPackage: string): Requirement {
+  return {
+    isMet: () => onPath(name),
+    remedy: `${name} is missing: apt-get install ${debianPackage}`,
+    debianPackage,
+  };
+}
+
+/** Also looks into the system folders, which are not on everybody's path. */
+function onPath(name: string): boolean {
+  const folders = `${Deno.env.get("PATH") ?? ""}:/usr/sbin:/sbin`.split(":");
+  return folders.some((folder) => folder !== "" && exists(`${folder}/${name}`));
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+function kernelIsAtLeast(major: number, minor: number): boolean {
+  const [a = 0, b = 0] = Deno.osRelease().split(".").map(Number);
+  return a > major || (a === major && b >= minor);
+}
+
+function write(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  stream.writeSync(new TextEncoder().encode(text));
+}
