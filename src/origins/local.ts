@@ -1,0 +1,276 @@
+import { posix } from "node:path";
+import type { ByteRange } from "../base/bytes.ts";
+import { Limiter, orAborted } from "../base/concurrency.ts";
+import type { Log } from "../base/log.ts";
+import { type FileStatus, statPathWaiting } from "../base/posix.ts";
+import { codeOf, localError } from "./local_errors.ts";
+import { LocalRoot } from "./local_root.ts";
+import { OpenFiles } from "./open_files.ts";
+import type { CallOptions, Origin, OriginEntry, OriginFile } from "./origin.ts";
+import { sizeTimeVersion } from "./size_time_version.ts";
+import {
+  canOpenBeneath,
+  closeDescriptor,
+  openBeneath,
+  openPath,
+  preadWaitingFully,
+  sizeAndTime,
+} from "./waiting_calls.ts";
+
+/**
+ * Calls under way on one origin's disk, those that were given up included. Deno's pool has 32
+ * threads: two dead NAS leave some for everything else. 8 to 256 are equally fast on a local disk.
+ */
+const CALLS_MAX = 12;
+
+/** An open may meet a rename on its way (EAGAIN, ESTALE); the next one seldom does. */
+const OPEN_ATTEMPTS_MAX = 2;
+
+const S_IFMT = 0o170000;
+const KINDS: Readonly<Record<number, "file" | "folder" | "symlink">> = {
+  0o100000: "file",
+  0o040000: "folder",
+  0o120000: "symlink",
+};
+
+/** What Deno puts in the place of bytes that are not UTF-8. */
+const REPLACEMENT = "\uFFFD";
+
+/**
+ * A folder of this machine: a disk of its own, or whatever is mounted there.
+ *
+ * Nothing here blocks the main thread, and a call is left at once when its signal says so; the
+ * system call then ends alone, on its thread.
+ */
+export class LocalOrigin implements Origin, AsyncDisposable {
+  readonly #root: LocalRoot;
+  readonly #log: Log;
+  readonly #calls = new Limiter(CALLS_MAX);
+  readonly #files = new OpenFiles((file) => this.#open(file));
+  readonly #beneath = canOpenBeneath();
+  /** Whether names that are not UTF-8 were logged since the root was last listed. */
+  #told = false;
+
+  constructor(readonly name: string, root: string, options: { log: Log }) {
+    this.#root = new LocalRoot(root);
+    this.#log = options.log;
+  }
+
+  /** Takes note of the root and its disk; one that is not there may come later. */
+  static async open(name: string, root: string, options: { log: Log }): Promise<LocalOrigin> {
+    const origin = new LocalOrigin(name, root, options);
+    await origin.#root.check("local.open").catch((error: unknown) => {
+      options.log.warning("The origin's folder cannot be read yet", { origin: name, error });
+    });
+    return origin;
+  }
+
+  /** The folder, as it was configured. */
+  get root(): string {
+    return this.#root.path;
+  }
+
+  async *list(folder: string, { signal }: CallOptions): AsyncIterable<OriginEntry> {
+    signal.throwIfAborted();
+    yield* await orAborted(this.#list(folder, signal), signal);
+  }
+
+  async stat(path: string, { signal }: CallOptions): Promise<OriginEntry> {
+    return await this.#call(signal, async () => {
+      const op = "local.stat";
+      if (path !== "") await this.#root.enter(posix.dirname(path).replace(/^\.$/, ""), op);
+      else await this.#root.check(op);
+      const entry = await this.#describe(path, op);
+      if (entry) return entry;
+      throw await this.#root.explain("not_found", path, { op });
+    });
+  }
+
+  async read(
+    file: OriginFile,
+    range: ByteRange,
+    { signal }: CallOptions,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    if (range.offset < 0 || range.offset + range.length > file.size) {
+      throw localError("invalid", file.path, {
+        op: "local.read",
+        reason: `bytes ${range.offset} to ${range.offset + range.length} are not in its ` +
+          `${file.size} bytes`,
+      });
+    }
+    return await this.#call(signal, () =>
+      this.#files.with(file, async (descriptor) => {
+        const bytes = new Uint8Array(range.length);
+        const done = await preadWaitingFully(descriptor, bytes, range.offset);
+        if (done === undefined) throw localError("unavailable", file.path, { op: "local.read" });
+        await this.#verify(descriptor, file);
+        if (done < range.length) throw localError("changed", file.path, { op: "local.read" });
+        return bytes;
+      }));
+  }
+
+  /**
+   * Opens this version of the file and keeps it open for a while, so that it can still be read
+   * after another has taken its place. Throws as `read` does.
+   */
+  async hold(file: OriginFile, options: CallOptions): Promise<void> {
+    await this.withDescriptor(file, options, () => {});
+  }
+
+  /**
+   * Lends a descriptor of this very version, for kernel passthrough or `pread`; it is the pool's,
+   * and good until `use` returns. Throws as `read` does.
+   */
+  async withDescriptor<T>(
+    file: OriginFile,
+    { signal }: CallOptions,
+    use: (descriptor: number) => T,
+  ): Promise<T> {
+    return await this.#call(signal, () =>
+      this.#files.with(file, async (descriptor) => {
+        await this.#verify(descriptor, file);
+        return use(descriptor);
+      }));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#files[Symbol.asyncDispose]();
+  }
+
+  /** Runs `call` when the disk has room for it; a call that was given up keeps its place. */
+  #call<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+    return orAborted(this.#calls.run(call, signal), signal);
+  }
+
+  async #list(folder: string, signal: AbortSignal): Promise<OriginEntry[]> {
+    const op = "local.list";
+    const names = await this.#calls.run(() => this.#names(folder), signal);
+    if (folder === "") this.#told = false;
+    const prefix = folder === "" ? "" : `${folder}/`;
+    const entries: OriginEntry[] = [];
+    const lost: string[] = [];
+    let next = 0;
+    const describeNext = async (): Promise<void> => {
+      for (let name = names[next++]; name !== undefined; name = names[next++]) {
+        const path = prefix + name;
+        const entry = await this.#calls.run(() => this.#describe(path, op, lost), signal);
+        if (entry) entries.push(entry);
+      }
+    };
+    await Promise.all(Array.from({ length: CALLS_MAX }, describeNext));
+    // Names vanish one by one, or all together when the disk is unmounted.
+    if (folder === "" || lost.length > 0) await this.#root.check(op);
+    const notUtf8 = lost.filter((path) => path.includes(REPLACEMENT)).length;
+    if (notUtf8 > 0 && !this.#told) {
+      this.#told = true;
+      const fields = { origin: this.name, folder, names: notUtf8 };
+      this.#log.warning("Skipped names that are not UTF-8; rename them at the origin", fields);
+    }
+    return entries;
+  }
+
+  async #names(folder: string): Promise<string[]> {
+    const op = "local.list";
+    const path = await this.#root.enter(folder, op);
+    const names: string[] = [];
+    let doubtful = false;
+    try {
+      for await (const { name } of Deno.readDir(path)) {
+        names.push(name);
+        doubtful ||= name.includes(REPLACEMENT);
+      }
+    } catch (error) {
+      if (isNotAFolder(error)) {
+        throw localError("invalid", folder, { op, reason: "it is not a folder", cause: error });
+      }
+      throw await this.#root.explain(codeOf(error), folder, { op, cause: error });
+    }
+    return doubtful ? [...new Set(names)] : names;
+  }
+
+  /** What lies at `path`; undefined if nothing is there (then `lost` learns of it) or to be shown. */
+  async #describe(path: string, op: string, lost?: string[]): Promise<OriginEntry | undefined> {
+    const full = this.#root.join(path);
+    const status = await statPathWaiting(full) ?? await this.#statAgain(path, op);
+    if (!status) {
+      lost?.push(path);
+      return undefined;
+    }
+    const kind = KINDS[status.mode & S_IFMT];
+    if (kind === undefined) return undefined;
+    const { mtimeNs } = status;
+    if (kind === "file") {
+      const { size } = status;
+      return { path, kind, size, mtimeNs, version: sizeTimeVersion(size, mtimeNs), target: "" };
+    }
+    const target = kind === "symlink" ? await this.#root.linkTarget(path) : "";
+    if (target === undefined) return undefined;
+    return { path, kind, size: 0, mtimeNs, version: "", target };
+  }
+
+  /** Tells a missing name (undefined) from a disk that refused, which throws. */
+  async #statAgain(path: string, op: string): Promise<FileStatus | undefined> {
+    try {
+      await Deno.lstat(this.#root.join(path));
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === "not_found") return undefined;
+      throw await this.#root.explain(code, path, { op, cause: error });
+    }
+    const status = await statPathWaiting(this.#root.join(path));
+    if (status) return status;
+    throw localError("unavailable", path, { op });
+  }
+
+  async #open(file: OriginFile): Promise<number> {
+    for (let attempt = 1; attempt <= OPEN_ATTEMPTS_MAX; attempt += 1) {
+      const descriptor = this.#beneath
+        ? await openBeneath(this.#root.path, this.#root.relative(file.path))
+        : await this.#openInside(file.path);
+      if (descriptor === undefined) continue;
+      try {
+        await this.#verify(descriptor, file);
+        return descriptor;
+      } catch (error) {
+        await closeDescriptor(descriptor);
+        throw error;
+      }
+    }
+    throw await this.#whyNotOpened(file.path);
+  }
+
+  /** For kernels without openat2: where the descriptor really lies is looked up after the open. */
+  async #openInside(path: string): Promise<number | undefined> {
+    const descriptor = await openPath(this.#root.join(path));
+    if (descriptor === undefined) return undefined;
+    if (await this.#root.holds(`/proc/self/fd/${descriptor}`)) return descriptor;
+    await closeDescriptor(descriptor);
+    return undefined;
+  }
+
+  async #verify(descriptor: number, file: OriginFile): Promise<void> {
+    const now = await sizeAndTime(descriptor);
+    if (now && sizeTimeVersion(now.size, now.mtimeNs) === file.version) return;
+    throw localError("changed", file.path, { op: "local.read" });
+  }
+
+  async #whyNotOpened(path: string): Promise<Error> {
+    const op = "local.read";
+    const full = this.#root.join(path);
+    try {
+      const status = await Deno.lstat(full);
+      if (!status.isFile) {
+        return localError("changed", path, { op, reason: "it is no longer a file" });
+      }
+      (await Deno.open(full)).close();
+      if (await this.#root.holds(full)) return localError("unavailable", path, { op });
+      return localError("denied", path, { op, reason: "a link on its way leaves the origin" });
+    } catch (error) {
+      return await this.#root.explain(codeOf(error), path, { op, cause: error });
+    }
+  }
+}
+
+function isNotAFolder(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOTDIR";
+}

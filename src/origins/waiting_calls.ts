@@ -1,0 +1,133 @@
+/**
+ * System calls on a disk that may hang, each on a thread of Deno's pool.
+ *
+ * What failed gives undefined, and the reason is lost with the thread; `Deno.lstat` tells it. The
+ * pool has 32 threads for the whole process (measured, Deno 2.9.6) and a call on a dead NAS never
+ * returns, so whoever calls these bounds how many are under way.
+ */
+
+import {
+  checked,
+  cString,
+  libc,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+} from "../base/posix.ts";
+
+const waiting = Deno.dlopen("libc.so.6", {
+  open: { parameters: ["buffer", "i32", "u32"], result: "i32", nonblocking: true },
+  close: { parameters: ["i32"], result: "i32", nonblocking: true },
+  statfs: { parameters: ["buffer", "buffer"], result: "i32", nonblocking: true },
+  openat2: {
+    name: "syscall",
+    parameters: ["i64", "i32", "buffer", "buffer", "usize"],
+    result: "i64",
+    nonblocking: true,
+  },
+}).symbols;
+
+/** Source: the uapi headers fcntl.h, openat2.h and stat.h of Linux 6.1. */
+const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const OPENAT2 = 437n;
+const OPEN_HOW_BYTES = 24;
+const RESOLVE_NO_MAGICLINKS = 0x02n;
+const RESOLVE_BENEATH = 0x08n;
+const STATX_BASIC = 0x7ff;
+const STATX_BYTES = 256;
+const S_IFMT = 0o170000;
+const S_IFREG = 0o100000;
+
+/** `struct open_how`: flags, mode, resolve. A FIFO put in a file's place must not block the open. */
+function openHow(): Uint8Array<ArrayBuffer> {
+  const how = new BigUint64Array(3);
+  how[0] = BigInt(O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  how[2] = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  return new Uint8Array(how.buffer);
+}
+
+/** Whether the kernel can open beneath a folder; older ones and some sandboxes cannot. */
+export function canOpenBeneath(): boolean {
+  const path = cString(".");
+  const how = openHow();
+  const result = libc.openat2(OPENAT2, AT_FDCWD, path, how, BigInt(OPEN_HOW_BYTES));
+  const descriptor = checked(Number(result));
+  if (descriptor < 0) return false;
+  libc.close(descriptor);
+  return true;
+}
+
+/**
+ * Opens `path` for reading, beneath `root`: no link and no `..` on the way leads out of it.
+ *
+ * The root is opened anew each time: a descriptor that is kept would show what lay there before a
+ * NAS was mounted, and keep one from being unmounted.
+ */
+export async function openBeneath(root: string, path: string): Promise<number | undefined> {
+  const folder = await waiting.open(cString(root), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  if (folder < 0) return undefined;
+  try {
+    const bytes = BigInt(OPEN_HOW_BYTES);
+    const result = await waiting.openat2(OPENAT2, folder, cString(path), openHow(), bytes);
+    return result < 0 ? undefined : Number(result);
+  } finally {
+    await waiting.close(folder);
+  }
+}
+
+/** Opens a path for reading, wherever its links lead. */
+export async function openPath(path: string): Promise<number | undefined> {
+  const descriptor = await waiting.open(cString(path), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+  return descriptor < 0 ? undefined : descriptor;
+}
+
+export async function closeDescriptor(descriptor: number): Promise<void> {
+  await waiting.close(descriptor);
+}
+
+/** Size and time of an open regular file; undefined for everything else. */
+export async function sizeAndTime(
+  descriptor: number,
+): Promise<{ size: number; mtimeNs: bigint } | undefined> {
+  const buffer = new Uint8Array(STATX_BYTES);
+  const flags = AT_EMPTY_PATH;
+  const result = await libc.statxWaiting(descriptor, cString(""), flags, STATX_BASIC, buffer);
+  const view = new DataView(buffer.buffer);
+  if (result !== 0 || (view.getUint16(28, true) & S_IFMT) !== S_IFREG) return undefined;
+  return {
+    size: Number(view.getBigUint64(40, true)),
+    mtimeNs: view.getBigInt64(112, true) * 1_000_000_000n + BigInt(view.getUint32(120, true)),
+  };
+}
+
+/**
+ * Fills `into` from `offset` on, or until the file ends.
+ *
+ * @returns bytes read, or undefined if the disk refused
+ */
+export async function preadWaitingFully(
+  descriptor: number,
+  into: Uint8Array<ArrayBuffer>,
+  offset: number,
+): Promise<number | undefined> {
+  let done = 0;
+  while (done < into.length) {
+    const rest = done === 0 ? into : into.subarray(done);
+    const at = BigInt(offset + done);
+    const n = await libc.preadWaiting(descriptor, rest, BigInt(rest.length), at);
+    if (n < 0) return undefined;
+    if (n === 0) break;
+    done += n;
+  }
+  return done;
+}
+
+/** The magic number of the filesystem that holds a path, as in linux/magic.h. */
+export async function filesystemType(path: string): Promise<number | undefined> {
+  const buffer = new Uint8Array(120);
+  if (await waiting.statfs(cString(path), buffer) !== 0) return undefined;
+  return Number(new DataView(buffer.buffer).getBigInt64(0, true) & 0xffffffffn);
+}
