@@ -194,7 +194,9 @@ function flockOf(type: number): Uint8Array<ArrayBuffer> {
 }
 
 function takeLock(descriptor: number): boolean {
-  return checked(libc.fcntl(descriptor, F_OFD_SETLK, addressOf(flockOf(F_WRLCK)))) === 0;
+  const lock = flockOf(F_WRLCK);
+  const result = checked(libc.fcntl(descriptor, F_OFD_SETLK, addressOf(lock)));
+  return result === 0 && lock.length === FLOCK_BYTES; // Named after the call: it lives until then.
 }
 
 /** Also true in the process that holds it, through another descriptor. */

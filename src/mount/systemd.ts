@@ -70,7 +70,9 @@ function sendWith(
   },
 ): number {
   const { address, bytes, descriptors } = message;
-  const vector = new BigUint64Array([addressOf(bytes), BigInt(bytes.length)]);
+  const vector = new Uint8Array(
+    new BigUint64Array([addressOf(bytes), BigInt(bytes.length)]).buffer,
+  );
   const control = new Uint8Array(16 + Math.ceil(descriptors.length / 2) * 8);
   const controlView = new DataView(control.buffer);
   controlView.setBigUint64(0, BigInt(16 + descriptors.length * 4), true);
@@ -81,11 +83,14 @@ function sendWith(
   const header = new BigUint64Array([
     addressOf(address),
     BigInt(address.length),
-    addressOf(new Uint8Array(vector.buffer)),
+    addressOf(vector),
     1n,
     hasControl ? addressOf(control) : 0n,
     hasControl ? BigInt(control.length) : 0n,
     0n,
   ]);
-  return checked(libc.sendmsg(socket, new Uint8Array(header.buffer), MSG_NOSIGNAL));
+  const sent = checked(libc.sendmsg(socket, new Uint8Array(header.buffer), MSG_NOSIGNAL));
+  // Only addresses were passed: whoever is named here is not collected before the call is done.
+  const passed = [address, bytes, vector, control];
+  return passed.length > 0 ? sent : 0;
 }
