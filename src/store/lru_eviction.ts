@@ -1,0 +1,132 @@
+/**
+ * What goes when the cache is full, as pure functions: values in, values out.
+ *
+ * The order is that of a segmented LRU. What comes in is on _probation_; what is used again
+ * {@linkcode PROMOTE_AFTER_S} after it came in is _protected_. All of probation goes before anything
+ * protected, so one scan through the library, which uses everything once, cannot drive out the
+ * albums that are played. The protected part is held to {@linkcode PROTECTED_SHARE} of the limit:
+ * what is over goes back to probation and keeps its place there by its last use.
+ */
+
+/**
+ * The order of eviction: items of a lower segment go first. The gaps are for what is to come: heads
+ * and tails that tag readers touch, and pins. Stored in the index.
+ */
+export const SEGMENT = { probation: 16, protected: 64 } as const;
+
+export type Segment = typeof SEGMENT[keyof typeof SEGMENT];
+
+/** A use this soon after the last changes nothing, in s: a player must not cause a write a second. */
+export const USE_GRANULARITY_S = 60;
+
+/** A use this long after an item came in is a second session, and protects it; in s. */
+export const PROMOTE_AFTER_S = 300;
+
+/** Largest part of the limit that protected items may take. */
+export const PROTECTED_SHARE = 0.8;
+
+/** Demotion goes on to this share, so that it is not needed again for the next item. */
+const PROTECTED_SHARE_AFTER = 0.75;
+
+/** Most that is evicted beyond what is needed, in bytes; see {@linkcode extraBytes}. */
+const EXTRA_BYTES_MAX = 32 * 1024 * 1024;
+
+/** Least that stays free on the cache's disk, in bytes; on a small disk 1/64 of it. */
+const DISK_FREE_BYTES_MIN = 64 * 1024 * 1024;
+
+/** When and how an item was used. Times are s since 1970. */
+export interface Usage {
+  /** When it came into the cache. */
+  readonly since: number;
+  readonly lastUse: number;
+  readonly segment: Segment;
+}
+
+/** What a use at `now` makes of an item; the same object if it changes nothing. */
+export function used<T extends Usage>(item: T, now: number): T {
+  if (now - item.lastUse < USE_GRANULARITY_S) return item;
+  const again = now - item.since >= PROMOTE_AFTER_S;
+  const segment = again ? Math.max(item.segment, SEGMENT.protected) as Segment : item.segment;
+  return { ...item, lastUse: now, segment };
+}
+
+/** How much `chooseVictims` is to free, in bytes. */
+export interface Need {
+  needBytes: number;
+  /** Freed on top if anything is freed, to make one commit do for many chunks. */
+  extraBytes: number;
+}
+
+/**
+ * The items to evict: the shortest start of `oldestFirst` that holds `needBytes + extraBytes`, so
+ * never more than that and one item; all of them if that is not enough.
+ */
+export function chooseVictims<T extends { readonly diskBytes: number }>(
+  oldestFirst: Iterable<T>,
+  { needBytes, extraBytes }: Need,
+): T[] {
+  const victims: T[] = [];
+  if (needBytes <= 0) return victims;
+  let rest = needBytes + extraBytes;
+  for (const item of oldestFirst) {
+    victims.push(item);
+    rest -= item.diskBytes;
+    if (rest <= 0) break;
+  }
+  return victims;
+}
+
+/** Evicted beyond need, in bytes: 1/16 of the limit, at most 32 MiB. */
+export function extraBytes(limitBytes: number): number {
+  return Math.min(Math.floor(limitBytes / 16), EXTRA_BYTES_MAX);
+}
+
+/**
+ * The protected items that go back to probation: none while they take no more than their share,
+ * else the oldest, until 75 % of the limit is left protected. At most `max` at once.
+ */
+export function chooseDemotions<T extends { readonly diskBytes: number }>(
+  protectedOldestFirst: Iterable<T>,
+  { protectedBytes, limitBytes, max }: {
+    protectedBytes: number;
+    limitBytes: number;
+    max: number;
+  },
+): T[] {
+  if (protectedBytes <= limitBytes * PROTECTED_SHARE) return [];
+  const needBytes = protectedBytes - limitBytes * PROTECTED_SHARE_AFTER;
+  const bounded = Iterator.from(protectedOldestFirst).take(max);
+  return chooseVictims(bounded, { needBytes, extraBytes: 0 });
+}
+
+/** The disk that holds the cache, in bytes. */
+export interface DiskBytes {
+  totalBytes: number;
+  freeBytes: number;
+}
+
+/**
+ * How much the cache may take: its limit less a margin for what grows between two measurements, and
+ * never so much that the disk itself gets full. Watermarks (issue 4) belong here.
+ */
+export function bytesAllowed(
+  { limitBytes, usedBytes, disk }: {
+    limitBytes: number;
+    usedBytes: number;
+    /** undefined where the disk does not tell. */
+    disk: DiskBytes | undefined;
+  },
+): number {
+  const byLimit = limitBytes - marginBytes(limitBytes);
+  if (!disk) return byLimit;
+  const keepFree = Math.min(DISK_FREE_BYTES_MIN, Math.floor(disk.totalBytes / 64));
+  return Math.min(byLimit, usedBytes + disk.freeBytes - keepFree);
+}
+
+/**
+ * What the index, manifests and folders may grow by between two measurements, in bytes: 1/64 of the
+ * limit, at most 4 MiB.
+ */
+export function marginBytes(limitBytes: number): number {
+  return Math.min(Math.ceil(limitBytes / 64), 4 * 1024 * 1024);
+}
