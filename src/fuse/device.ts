@@ -140,19 +140,18 @@ async function receiveDescriptor(socket: number): Promise<number> {
     : -1;
 }
 
-/** How an unmount ended. */
-export type UnmountResult = "unmounted" | "busy" | "not_mounted";
-
-/** Unmounts; with `detach` also under open files, which then get errors. */
+/**
+ * Unmounts; with `detach` also under open files, which then get errors.
+ *
+ * @returns whether it was done; the table of mounts tells what is left if not
+ */
 export async function unmountFuse(
   mountpoint: string,
   options: { uid: number; detach: boolean },
-): Promise<UnmountResult> {
+): Promise<boolean> {
   if (options.uid === 0) {
     const flags = UMOUNT_NOFOLLOW | (options.detach ? MNT_DETACH : 0);
-    const result = await libc.umount2(cString(mountpoint), flags);
-    // The call ran on another thread, so errno is lost: the table of mounts tells what is left.
-    return result === 0 ? "unmounted" : isMounted(mountpoint) ? "busy" : "not_mounted";
+    return await libc.umount2(cString(mountpoint), flags) === 0;
   }
   const { success } = await new Deno.Command("fusermount3", {
     args: [options.detach ? "-uz" : "-u", "--", mountpoint],
@@ -160,19 +159,7 @@ export async function unmountFuse(
     stdout: "null",
     stderr: "null",
   }).output();
-  return success ? "unmounted" : isMounted(mountpoint) ? "busy" : "not_mounted";
-}
-
-/** Whether a filesystem of musicfs is mounted at exactly this path. Never touches the mount. */
-export function isMounted(mountpoint: string): boolean {
-  const escaped = mountpoint.replace(
-    /[\\ \t\n]/g,
-    (c) => "\\" + c.charCodeAt(0).toString(8).padStart(3, "0"),
-  );
-  return Deno.readTextFileSync("/proc/self/mountinfo").split("\n").some((line) => {
-    const fields = line.split(" ");
-    return fields[4] === escaped && fields.includes("fuse.musicfs");
-  });
+  return success;
 }
 
 function checkDevice(mountpoint: string): void {

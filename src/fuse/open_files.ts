@@ -1,4 +1,5 @@
 import type { Namespace } from "../library/namespace.ts";
+import type { FileHandles } from "./operations.ts";
 import { OPEN_FLAG } from "./protocol.ts";
 import { DEFERRED } from "./reply.ts";
 
@@ -43,13 +44,16 @@ interface OpenDirect {
   handles: number;
 }
 
+/** What `read` returns when the version that was opened is no longer there. */
+const LOST = -2;
+
 const TWO_32 = 2 ** 32;
 
 /**
  * The open files of a mount: those read through the cache need no state at all, because node ids
  * name file and version; those of local disks hold a descriptor, one for each node.
  */
-export class OpenFiles {
+export class OpenFiles implements FileHandles {
   readonly #namespace: Namespace;
   readonly #reader: VersionReader;
   readonly #direct: DirectOpener;
@@ -59,6 +63,9 @@ export class OpenFiles {
   readonly #nonce: number;
   #next = 1;
   #handles = 0;
+  /** Bytes given to readers so far, from the cache and from files that were opened directly. */
+  cacheBytes = 0;
+  directBytes = 0;
 
   constructor(parts: {
     namespace: Namespace;
@@ -99,15 +106,19 @@ export class OpenFiles {
     return { handle, flags: flags | OPEN_FLAG.NOFLUSH, backingId: direct.backingId };
   }
 
-  /** Bytes placed in `into`, `DEFERRED`, or -2 if the version can no longer be had. */
+  /** Bytes placed in `into`, `DEFERRED`, or `LOST` if the version can no longer be had. */
   read(node: number, offset: number, into: Uint8Array<ArrayBuffer>): number {
     const direct = this.#directFiles.get(node);
     if (direct) {
       const bytes = direct.file.read(offset, into);
-      return bytes >= 0 ? bytes : -2;
+      if (bytes < 0) return LOST;
+      this.directBytes += bytes;
+      return bytes;
     }
     const bytes = this.#reader.read(node, offset, into);
-    return bytes >= 0 ? bytes : DEFERRED;
+    if (bytes < 0) return DEFERRED;
+    this.cacheBytes += bytes;
+    return bytes;
   }
 
   /** Forgets one handle; handles of a predecessor are unknown and ignored. */

@@ -2,7 +2,7 @@ import type { Entry } from "../library/entry.ts";
 import type { Namespace } from "../library/namespace.ts";
 import { entryIdOf } from "../library/node_id.ts";
 import { ERRNO } from "./errno.ts";
-import type { OpenFiles } from "./open_files.ts";
+import type { OpenedFile } from "./open_files.ts";
 import {
   IN_HEADER_BYTES,
   OPCODE,
@@ -23,10 +23,19 @@ const W_OK = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
+/** What opens, reads and closes files; `OpenFiles` is the worker's. */
+export interface FileHandles {
+  /** undefined if there is no such file. */
+  open(node: number): OpenedFile | "deferred" | undefined;
+  /** Bytes placed in `into`, `DEFERRED`, or less if the version can no longer be had. */
+  read(node: number, offset: number, into: Uint8Array<ArrayBuffer>): number;
+  release(node: number, handle: number): void;
+}
+
 /** What operations need to know of the mount. */
 export interface OperationsOptions {
   namespace: Namespace;
-  files: OpenFiles;
+  files: FileHandles;
   reply: Reply;
   /** Kernels 6.9 to 6.12 give stale listings from their cache. */
   cacheFolders: boolean;
@@ -40,7 +49,7 @@ export interface OperationsOptions {
  */
 export class Operations {
   readonly #namespace: Namespace;
-  readonly #files: OpenFiles;
+  readonly #files: FileHandles;
   readonly #reply: Reply;
   readonly #folderFlags: number;
 

@@ -61,8 +61,6 @@ class Session {
   readonly #poll = new Uint8Array(8);
   readonly #options: SessionOptions;
   #generation = -1;
-  /** Whether the index's snapshot may be held since the last `idle()`. */
-  #snapshotHeld = false;
   #reportedAt: number;
   #unreported = false;
 
@@ -88,14 +86,10 @@ class Session {
     }
   }
 
-  /** Reading in a row costs one system call a request; a snapshot is never held while waiting. */
+  /** A snapshot of the index is never held while waiting, and what was noticed not for long. */
   #beforeWaiting(): void {
-    if (!this.#snapshotHeld && !this.#unreported) return;
     if (this.#isReadable(0)) return this.#reportIfDue();
-    if (this.#snapshotHeld) {
-      this.#options.hooks.idle();
-      this.#snapshotHeld = false;
-    }
+    this.#options.hooks.idle();
     if (!this.#unreported) return;
     const sinceMs = this.#options.clock.monotonic() - this.#reportedAt;
     if (!this.#isReadable(Math.max(0, REPORT_INTERVAL_MS - sinceMs))) this.#report();
@@ -131,7 +125,6 @@ class Session {
       hooks.refresh();
     }
     this.#unreported = true;
-    if (opcode !== OPCODE.READ) this.#snapshotHeld = true;
     let answer: number;
     try {
       answer = operations.answer(request);
