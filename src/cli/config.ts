@@ -1,0 +1,198 @@
+import type { Config, OriginConfig } from "../mount/config.ts";
+import * as v from "valibot";
+import { parseConfigFile } from "./config_file.ts";
+import { absolutePath, parseOriginUrl, type PathBase, withoutSecrets } from "./origin_url.ts";
+import {
+  flagOf,
+  type OriginSetting,
+  SETTING_KEYS,
+  type SettingKey,
+  SETTINGS,
+  type Settings,
+  variableOf,
+} from "./settings.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** What was typed: options by their TOML key, as text or as the parser left them. */
+export interface Flags {
+  /** Undefined or absent for what was not typed. */
+  settings: Readonly<Partial<Record<SettingKey, string | boolean | readonly string[] | undefined>>>;
+  /** In the order they are asked; empty: those that are configured. */
+  origins: readonly string[];
+  /** `--config`. */
+  configFile: string | undefined;
+}
+
+/** What the configuration depends on besides the flags. */
+export interface ConfigSources {
+  env(name: string): string | undefined;
+  /** Folder that typed relative paths start from. */
+  cwd: string;
+  home: string;
+  /** The text of a file; undefined if there is none. */
+  readFile(path: string): string | undefined;
+}
+
+/** Where a layer's relative paths start, and what it says. */
+interface Layer extends Settings {
+  base: PathBase;
+}
+
+const SYSTEM_CONFIG = "/etc/musicfs/config.toml";
+const READ_TIMEOUT_MS = 30_000;
+const POLL_INTERVAL_MS = 300_000;
+
+/**
+ * Resolves the configuration: flags before environment before file before defaults; one file, the
+ * first of `--config`, the user's and the system's. Every place is checked, also what another one
+ * overrides.
+ *
+ * Throws {@linkcode UsageError} naming the place.
+ */
+export function resolveConfig(flags: Flags, sources: ConfigSources): Config {
+  const layers = [
+    layerOfFlags(flags, sources),
+    layerOfEnvironment(sources),
+    layerOfFile(flags.configFile ?? nonEmpty(sources.env("MUSICFS_CONFIG")), sources),
+  ];
+  const first = <K extends keyof Settings>(key: K): Settings[K] =>
+    layers.find((layer) => layer[key] !== undefined)?.[key];
+  return {
+    cacheDir: firstPath(layers) ?? defaultCacheDir(sources),
+    maxSizeBytes: first("max_size"),
+    cache: layers.map(cacheOf).find((cache) => cache !== undefined) ?? "auto",
+    readTimeoutMs: first("read_timeout") ?? READ_TIMEOUT_MS,
+    pollIntervalMs: first("poll_interval") ?? POLL_INTERVAL_MS,
+    exclude: first("exclude") ?? [],
+    origins: originsOf(layers),
+    hash: first("hash") ?? "xxh128",
+    umask: first("umask") ?? 0,
+    uid: first("uid"),
+    gid: first("gid"),
+    allowOther: first("allow_other") ?? false,
+    logLevel: first("log_level") ?? "info",
+    logFormat: first("log_format") ?? (sources.env("JOURNAL_STREAM") ? "journald" : "text"),
+  };
+}
+
+function layerOfFlags(flags: Flags, sources: ConfigSources): Layer {
+  return {
+    ...checkSettings((key) => flags.settings[key], flagOf),
+    ...originsSetting(flags.origins),
+    base: { folder: sources.cwd, home: sources.home },
+  };
+}
+
+function layerOfEnvironment(sources: ConfigSources): Layer {
+  const origins = (sources.env("MUSICFS_ORIGIN") ?? "").split(/\s+/).filter(Boolean);
+  return {
+    ...checkSettings((key) => nonEmpty(sources.env(variableOf(key))), variableOf),
+    ...originsSetting(origins),
+    base: { folder: sources.cwd, home: sources.home },
+  };
+}
+
+/** `$XDG_CONFIG_HOME/musicfs/config.toml`, `~/.config/…`, `/etc/…`: the first that is there. */
+function layerOfFile(chosen: string | undefined, sources: ConfigSources): Layer {
+  const { home, cwd } = sources;
+  const configHome = nonEmpty(sources.env("XDG_CONFIG_HOME")) ?? `${home}/.config`;
+  const files = chosen === undefined
+    ? [`${configHome}/musicfs/config.toml`, SYSTEM_CONFIG]
+    : [absolutePath(chosen, { folder: cwd, home })];
+  for (const file of files) {
+    const text = readConfigText(file, sources);
+    if (text === undefined) continue;
+    const folder = file.slice(0, file.lastIndexOf("/")) || "/";
+    return { ...parseConfigFile(text, file), base: { folder, home } };
+  }
+  if (chosen === undefined) return { base: { folder: cwd, home } };
+  throw new UsageError(`Cannot read the configuration ${chosen}: there is no such file`, {
+    subject: chosen,
+  });
+}
+
+function readConfigText(file: string, sources: ConfigSources): string | undefined {
+  try {
+    return sources.readFile(file);
+  } catch (cause) {
+    const why = cause instanceof Deno.errors.PermissionDenied
+      ? "permission denied"
+      : cause instanceof Error
+      ? cause.message
+      : String(cause);
+    throw new UsageError(`Cannot read the configuration ${file}: ${why}`, { subject: file, cause });
+  }
+}
+
+/** Checks what one place says of each option; `nameOf` is what the option is called there. */
+function checkSettings(
+  valueOf: (key: SettingKey) => unknown,
+  nameOf: (key: string) => string,
+): Settings {
+  const checked: Record<string, unknown> = {};
+  for (const key of SETTING_KEYS) {
+    const value = valueOf(key);
+    if (value === undefined) continue;
+    const parsed = v.safeParse(SETTINGS[key], value);
+    if (!parsed.success) {
+      const message = `${nameOf(key)} cannot be "${value}": ${parsed.issues[0].message}`;
+      throw new UsageError(message, { subject: nameOf(key) });
+    }
+    checked[key] = parsed.output;
+  }
+  return checked as Settings;
+}
+
+/** `no_passthrough` is `cache = "on"` in other words; both at once must agree. */
+function cacheOf(layer: Settings): Config["cache"] | undefined {
+  if (layer.no_passthrough !== true) return layer.cache;
+  if (layer.cache === undefined || layer.cache === "on") return "on";
+  throw new UsageError(`--no-passthrough means --cache on, and cannot go with ${layer.cache}`, {
+    subject: "--no-passthrough",
+  });
+}
+
+function firstPath(layers: readonly Layer[]): string | undefined {
+  for (const { cache_dir, base } of layers) {
+    if (cache_dir !== undefined) return absolutePath(cache_dir, base);
+  }
+  return undefined;
+}
+
+/** systemd's `CacheDirectory=`, else the user's cache folder. */
+function defaultCacheDir({ env, home }: ConfigSources): string {
+  const given = nonEmpty(env("CACHE_DIRECTORY"))?.split(":")[0];
+  if (given) return given;
+  return `${nonEmpty(env("XDG_CACHE_HOME")) ?? `${home}/.cache`}/musicfs`;
+}
+
+function originsSetting(urls: readonly string[]): { origin?: OriginSetting[] } {
+  return urls.length === 0 ? {} : { origin: urls.map((url) => ({ url })) };
+}
+
+/** The origins of the first place that names any; in the order they are asked. */
+function originsOf(layers: readonly Layer[]): OriginConfig[] {
+  const layer = layers.find(({ origin }) => origin !== undefined && origin.length > 0);
+  const origins = (layer?.origin ?? []).map((setting, index): OriginConfig => {
+    const { url, identity } = parseOriginUrl(
+      setting.url,
+      layer?.base ?? { folder: "/", home: "/" },
+    );
+    return { name: setting.name ?? identity, url, priority: setting.priority ?? index };
+  });
+  const names = new Set<string>();
+  for (const { name, url } of origins) {
+    if (names.has(name)) {
+      const shown = withoutSecrets(url);
+      throw new UsageError(`Two origins are called "${name}"; give ${shown} another name`, {
+        subject: shown,
+      });
+    }
+    names.add(name);
+  }
+  return origins.sort((a, b) => a.priority - b.priority);
+}
+
+function nonEmpty(value: string | undefined): string | undefined {
+  return value === "" ? undefined : value;
+}

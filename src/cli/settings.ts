@@ -1,0 +1,109 @@
+/**
+ * The options that flag, environment and configuration file share: one schema each, so that
+ * `--max-size`, `MUSICFS_MAX_SIZE` and `max_size` accept the same and say the same.
+ */
+
+import * as v from "valibot";
+import { parseDuration, parseId, parseSize, parseUmask } from "./quantities.ts";
+
+/** Text or number in, what `parse` makes of its text out. */
+function quantity<T>(
+  parse: (text: string) => T | undefined,
+  expected: string,
+): v.GenericSchema<string | number, T> {
+  return v.pipe(
+    v.union([v.string(), v.number()], `write ${expected}`),
+    v.rawTransform<string | number, T>(({ dataset, addIssue, NEVER }) => {
+      const parsed = parse(String(dataset.value));
+      if (parsed !== undefined) return parsed;
+      addIssue({ message: `write ${expected}` });
+      return NEVER;
+    }),
+  );
+}
+
+function choice<const T extends readonly string[]>(values: T): v.GenericSchema<T[number]> {
+  return v.picklist(values, `write one of ${values.join(", ")}`);
+}
+
+const yesOrNo = v.union(
+  [
+    v.boolean(),
+    v.pipe(v.picklist(["1", "true", "yes", "on"]), v.transform(() => true)),
+    v.pipe(v.picklist(["0", "false", "no", "off"]), v.transform(() => false)),
+  ],
+  "write true or false",
+);
+
+const text = v.pipe(v.string("write a text in quotes"), v.nonEmpty("write something"));
+
+/** Names without `/`; in the environment separated by commas. */
+const names = v.pipe(
+  v.union([v.string(), v.array(v.string())], "write a list of names"),
+  v.transform((value) =>
+    typeof value === "string" ? value.split(",").map((name) => name.trim()).filter(Boolean) : value
+  ),
+  v.check(
+    (list) => list.every((name) => name !== "" && !name.includes("/")),
+    'write names of files or folders, without "/"',
+  ),
+);
+
+/** Every option but the origins, by its TOML key. */
+export const SETTINGS = {
+  cache_dir: text,
+  max_size: quantity(parseSize, "a size like 20G, 20GB or 1.5T"),
+  cache: choice(["on", "off", "auto"]),
+  no_passthrough: yesOrNo,
+  read_timeout: quantity(parseDuration, "a duration like 30s, 5m or 500ms"),
+  poll_interval: quantity(parseDuration, "a duration like 30s, 5m or 500ms"),
+  exclude: names,
+  hash: choice(["xxh128", "xxh64"]),
+  // Text only: TOML's 0o22 would arrive as 18.
+  umask: v.pipe(
+    v.string('write an octal mask like "022"'),
+    quantity(parseUmask, 'an octal mask like "022"'),
+  ),
+  uid: quantity(parseId, "a user's number"),
+  gid: quantity(parseId, "a group's number"),
+  allow_other: yesOrNo,
+  log_level: choice(["debug", "info", "warning", "error"]),
+  log_format: choice(["text", "json", "journald"]),
+} as const;
+
+export type SettingKey = keyof typeof SETTINGS;
+
+export const SETTING_KEYS = Object.keys(SETTINGS) as SettingKey[];
+
+const priority = v.pipe(
+  v.number("write a whole number"),
+  v.safeInteger("write a whole number"),
+);
+
+const OriginSchema = v.strictObject({
+  name: v.optional(text),
+  url: text,
+  priority: v.optional(priority),
+});
+
+/** One origin of a configuration file. */
+export type OriginSetting = v.InferOutput<typeof OriginSchema>;
+
+/** A whole configuration file. */
+export const FileSchema = v.strictObject({
+  ...v.partial(v.strictObject(SETTINGS)).entries,
+  origin: v.optional(v.array(OriginSchema, "write [[origin]]")),
+});
+
+/** Options from one place, checked; what that place does not name is absent. */
+export type Settings = v.InferOutput<typeof FileSchema>;
+
+/** The flag of an option, as in `--max-size`. */
+export function flagOf(key: string): string {
+  return `--${key.replaceAll("_", "-")}`;
+}
+
+/** The environment variable of an option, as in `MUSICFS_MAX_SIZE`. */
+export function variableOf(key: string): string {
+  return `MUSICFS_${key.toUpperCase()}`;
+}
