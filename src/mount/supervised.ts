@@ -1,0 +1,74 @@
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+
+/** Waits before a failed task is started again, in ms; after the last one it is given up. */
+const RESTART_MS = [0, 1_000, 5_000, 30_000, 30_000] as const;
+
+/** A task that has run this long without failing counts as well again, in ms. */
+const HEALTHY_MS = 60_000;
+
+/** A background task's state, for `musicfs status`. */
+export interface TaskState {
+  name: string;
+  state: "running" | "done" | "failed";
+  restarts: number;
+}
+
+/** Tasks beside the mount. One that fails is started again; it never ends the daemon. */
+export class SupervisedTasks implements AsyncDisposable {
+  readonly #stop = new AbortController();
+  readonly #running: Promise<void>[] = [];
+  readonly states: TaskState[] = [];
+
+  constructor(readonly clock: Clock, readonly log: Log) {}
+
+  /** Starts a task; it must end soon when its signal is aborted. */
+  start(name: string, task: (signal: AbortSignal) => Promise<void>): void {
+    const state: TaskState = { name, state: "running", restarts: 0 };
+    this.states.push(state);
+    this.#running.push(this.#run(state, task));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new DOMException("musicfs is stopping", "AbortError"));
+    await Promise.all(this.#running);
+  }
+
+  async #run(state: TaskState, task: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const { signal } = this.#stop;
+    for (let failures = 0; failures <= RESTART_MS.length;) {
+      const began = this.clock.monotonic();
+      try {
+        await task(signal);
+        state.state = "done";
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (this.clock.monotonic() - began >= HEALTHY_MS) failures = 0;
+        const waitMs = RESTART_MS[failures];
+        failures += 1;
+        if (waitMs === undefined) {
+          this.log.error("A background task is given up", { task: state.name, error });
+          break;
+        }
+        this.log.error("A background task failed and is started again", {
+          task: state.name,
+          waitMs,
+          error,
+        });
+        state.restarts += 1;
+        if (!await this.#waited(waitMs)) return;
+      }
+    }
+    state.state = "failed";
+  }
+
+  async #waited(ms: number): Promise<boolean> {
+    try {
+      await this.clock.sleep(ms, this.#stop.signal);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}

@@ -1,0 +1,44 @@
+import type { Negotiated } from "../fuse/negotiation.ts";
+import type { Presentation } from "../fuse/reply.ts";
+
+/** What the FUSE worker is told once, when it starts; it cannot receive anything later. */
+export interface WorkerStart {
+  descriptor: number;
+  cacheDir: string;
+  /** Shared with the index of the main thread, which counts its commits in it. */
+  shared: SharedArrayBuffer;
+  presentation: Presentation;
+  hash: "xxh128" | "xxh64";
+  cacheFolders: boolean;
+  /** Origins whose files are opened directly: identity and root folder. */
+  directRoots: readonly { origin: string; root: string }[];
+  /** Whether the kernel may read those files itself. */
+  passthrough: boolean;
+  /** Random; the high half of handles. */
+  nonce: number;
+  /** Set after INIT by whoever answered it; a successor starts with what was agreed. */
+  agreed: Negotiated | undefined;
+}
+
+/** What the worker noticed since it last reported. */
+export interface WorkerReport {
+  openHandles: number;
+  passthroughOpens: number;
+  /** Bytes of replies to READ that came from chunks and extents. */
+  cacheBytes: number;
+  /** Bytes read from files that were opened directly. */
+  directBytes: number;
+  /** What was read, as `CachedReader.uses()` gives it. */
+  uses: unknown;
+}
+
+/** What the worker says. */
+export type WorkerMessage =
+  | { type: "ready" }
+  | { type: "initialized"; agreed: Negotiated }
+  | { type: "deferred"; request: Uint8Array<ArrayBuffer> }
+  | { type: "interrupted"; uniqueLow: number; uniqueHigh: number }
+  | { type: "opened"; version: number }
+  | { type: "report"; report: WorkerReport }
+  | { type: "failed"; opcode: number; error: string }
+  | { type: "ended"; errno: number };
