@@ -6,19 +6,28 @@
 import * as v from "valibot";
 import { parseDuration, parseId, parseSize, parseUmask } from "./quantities.ts";
 
-/** Text or number in, what `parse` makes of its text out. */
+/** What `parse` makes of a text. */
+function parsed<T>(
+  parse: (text: string) => T | undefined,
+  expected: string,
+): v.RawTransformAction<string, T> {
+  return v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const value = parse(dataset.value);
+    if (value !== undefined) return value;
+    addIssue({ message: `write ${expected}` });
+    return NEVER;
+  });
+}
+
+/** Text, or a plain number in TOML. */
 function quantity<T>(
   parse: (text: string) => T | undefined,
   expected: string,
 ): v.GenericSchema<string | number, T> {
   return v.pipe(
     v.union([v.string(), v.number()], `write ${expected}`),
-    v.rawTransform<string | number, T>(({ dataset, addIssue, NEVER }) => {
-      const parsed = parse(String(dataset.value));
-      if (parsed !== undefined) return parsed;
-      addIssue({ message: `write ${expected}` });
-      return NEVER;
-    }),
+    v.transform(String),
+    parsed(parse, expected),
   );
 }
 
@@ -49,6 +58,8 @@ const names = v.pipe(
   ),
 );
 
+const MASK = 'an octal mask in quotes, like "022"';
+
 /** Every option but the origins, by its TOML key. */
 export const SETTINGS = {
   cache_dir: text,
@@ -60,10 +71,7 @@ export const SETTINGS = {
   exclude: names,
   hash: choice(["xxh128", "xxh64"]),
   // Text only: TOML's 0o22 would arrive as 18.
-  umask: v.pipe(
-    v.string('write an octal mask like "022"'),
-    quantity(parseUmask, 'an octal mask like "022"'),
-  ),
+  umask: v.pipe(v.string(`write ${MASK}`), parsed(parseUmask, MASK)),
   uid: quantity(parseId, "a user's number"),
   gid: quantity(parseId, "a group's number"),
   allow_other: yesOrNo,
