@@ -1,0 +1,114 @@
+/** What `scan` finds is what the mount shows; and what vanished at once is not believed at once. */
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { type Daemon, musicfs, startDaemon } from "../support/daemon.ts";
+import { type Finished, output, shell } from "../support/process.ts";
+import { testWith } from "../support/requirements.ts";
+import { writeSampleLibrary } from "../support/sample_library.ts";
+import { tempDir } from "../support/temp_dir.ts";
+
+const NEEDS = ["fuse", "fusermount3", "diff", "find"] as const;
+
+async function scan(daemon: Daemon, ...args: string[]): Promise<Finished> {
+  return await musicfs(["scan", "--cache-dir", daemon.cacheDir, ...args]);
+}
+
+testWith(
+  NEEDS,
+  "scan shows what was added, changed, moved and removed in the live mount",
+  async () => {
+    await using dir = await tempDir("scan");
+    const origin = join(dir.path, "origin");
+    await writeSampleLibrary(origin);
+    await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+    await output("diff", ["-r", origin, daemon.mountpoint]);
+    await shell(
+      `mkdir -p "new/deep/folder" && head -c 100000 /dev/urandom >new/deep/folder/track.flac
+     head -c 70000 /dev/urandom >>"Ana Vidal/Salt Roads/01 Harbour.flac"
+     rm "Ana Vidal/Field Notes/02 Barn Owl.flac"
+     mv "The Öresund Trio/Bron" "The Öresund Trio/Bridge"
+     touch -d 2001-01-01 "Ana Vidal/Salt Roads/02 Low Water.flac"`,
+      { cwd: origin },
+    );
+    const { code, stdout, stderr } = await scan(daemon);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /added|gone|changed/);
+    await output("diff", ["-r", origin, daemon.mountpoint]);
+    const list = `find . -printf '%y %s %P\\n' | sed 's/^d [0-9]*/d/' | LC_ALL=C sort`;
+    assert.equal(
+      await shell(list, { cwd: daemon.mountpoint }),
+      await shell(list, { cwd: origin }),
+    );
+  },
+);
+
+testWith(NEEDS, "scan without a daemon is what the next mount shows", async () => {
+  await using dir = await tempDir("offline-scan");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  const words = ["scan", "--origin", origin, "--cache-dir", join(dir.path, "cache")];
+  const first = await musicfs(words);
+  assert.equal(first.code, 0, first.stderr);
+  const again = await musicfs([...words, "--json"]);
+  assert.equal(again.code, 0, again.stderr);
+  const found = JSON.parse(again.stdout);
+  assert.equal(found.added ?? found.counts?.added, 0, again.stdout);
+  await Deno.rename(origin, `${origin}-away`);
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  const names = await output("find", [daemon.mountpoint, "-type", "f"]);
+  assert.equal(names.trim().split("\n").length, 8);
+});
+
+testWith(NEEDS, "an emptied origin empties nothing until somebody says so", async () => {
+  await using dir = await tempDir("guard");
+  const origin = join(dir.path, "origin");
+  await Deno.mkdir(origin);
+  await shell("for i in $(seq 200); do echo $i >$i.flac; done", { cwd: origin });
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  const count = async (): Promise<number> =>
+    Number(await shell("find . -type f | wc -l", { cwd: daemon.mountpoint }));
+  assert.equal((await scan(daemon)).code, 0);
+  assert.equal(await count(), 200);
+  await output("diff", ["-r", origin, daemon.mountpoint]);
+
+  await shell("mkdir ../saved && mv * ../saved", { cwd: origin });
+  const held = await scan(daemon);
+  assert.match(held.stdout + held.stderr, /--accept-deletions/);
+  assert.equal(await count(), 200);
+  await output("diff", ["-r", join(dir.path, "saved"), daemon.mountpoint]);
+
+  const accepted = await scan(daemon, "--accept-deletions");
+  assert.equal(accepted.code, 0, accepted.stderr);
+  assert.equal(await count(), 0);
+});
+
+testWith(NEEDS, "a missing origin folder empties nothing", async () => {
+  await using dir = await tempDir("missing");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  await output("diff", ["-r", origin, daemon.mountpoint]);
+  await Deno.rename(origin, `${origin}-away`);
+  const scanned = await scan(daemon, "--accept-deletions");
+  assert.equal(scanned.code, 1, "an origin that could not be listed is no success");
+  await output("diff", ["-r", `${origin}-away`, daemon.mountpoint]);
+});
+
+testWith(NEEDS, "two origins form one tree, the first winning where they differ", async () => {
+  await using dir = await tempDir("two");
+  await shell(
+    `mkdir -p a/both b/both && echo a >a/both/track && echo b >b/both/track
+     echo a >a/only-a && echo b >b/both/only-b`,
+    { cwd: dir.path },
+  );
+  const origins = [join(dir.path, "a"), join(dir.path, "b")];
+  await using daemon = await startDaemon({ dir: dir.path, origins });
+  const words = "grep -r . both only-a | LC_ALL=C sort";
+  await shell("find . >/dev/null", { cwd: daemon.mountpoint });
+  assert.equal((await scan(daemon)).code, 0);
+  assert.equal(
+    await shell(words, { cwd: daemon.mountpoint }),
+    "both/only-b:b\nboth/track:a\nonly-a:a\n",
+  );
+});

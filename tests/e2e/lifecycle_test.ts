@@ -1,0 +1,195 @@
+/** How a daemon starts and ends: locks, signals, exit codes. */
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { Daemon, musicfs, startDaemon, unmounted } from "../support/daemon.ts";
+import { detach, mountsAt } from "../support/mounts.ts";
+import { eventually, output, run, within } from "../support/process.ts";
+import { testWith } from "../support/requirements.ts";
+import { writeNoise, writeSampleLibrary } from "../support/sample_library.ts";
+import { tempDir } from "../support/temp_dir.ts";
+
+const NEEDS = ["fuse", "fusermount3", "diff"] as const;
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  testWith(NEEDS, `${signal} under a reader: drained, unmounted, exit 0, ready again`, async () => {
+    await using dir = await tempDir("signal");
+    const origin = join(dir.path, "origin");
+    await writeSampleLibrary(origin);
+    {
+      await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+      const reader = run("diff", ["-r", origin, daemon.mountpoint]);
+      assert.equal(await daemon.stop(signal), 0, daemon.log);
+      assert.deepEqual(mountsAt(daemon.mountpoint), []);
+      assert.ok(daemon.notifications.includes("STOPPING=1"));
+      await reader;
+    }
+    await using again = await startDaemon({ dir: dir.path, origins: [origin] });
+    await output("diff", ["-r", origin, again.mountpoint]);
+  });
+}
+
+testWith(NEEDS, "SIGTERM with a file open ends in time and leaves no mount", async () => {
+  await using dir = await tempDir("open");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  const held = new Deno.Command("sleep", { args: ["1000"], cwd: daemon.mountpoint }).spawn();
+  try {
+    assert.equal(await within(daemon.stop(), { ms: 12_000, what: "exit" }), 0);
+    assert.deepEqual(mountsAt(daemon.mountpoint), []);
+  } finally {
+    held.kill("SIGKILL");
+    await held.status;
+  }
+});
+
+testWith(NEEDS, "SIGUSR1 ends the daemon and leaves the mount for a successor", async () => {
+  await using dir = await tempDir("usr1");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  {
+    await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+    await daemon.stop("SIGUSR1");
+    assert.equal(mountsAt(daemon.mountpoint).length, 1);
+    await using next = await startDaemon({ dir: dir.path, origins: [origin] });
+    await output("diff", ["-r", origin, next.mountpoint]);
+    assert.equal(mountsAt(next.mountpoint).length, 1, "the old mount lies under the new one");
+  }
+});
+
+testWith(["fuse", "root", "mount"], "an outside umount ends the daemon with 0", async () => {
+  await using dir = await tempDir("umount");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  await output("umount", [daemon.mountpoint]);
+  assert.equal(await daemon.exitCode(), 0, daemon.log);
+});
+
+testWith(NEEDS, "fusermount3 -u from outside ends the daemon with 0", async () => {
+  await using dir = await tempDir("fusermount");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  await output("fusermount3", ["-u", daemon.mountpoint]);
+  assert.equal(await daemon.exitCode(), 0, daemon.log);
+});
+
+testWith(NEEDS, "unmount stops the daemon; without one it fails with 1", async () => {
+  await using dir = await tempDir("unmount");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  const first = await musicfs(["unmount", daemon.mountpoint], { home: dir.path });
+  assert.equal(first.code, 0, first.stderr);
+  assert.equal(await daemon.exitCode(), 0);
+  await unmounted(daemon.mountpoint);
+  const second = await musicfs(["unmount", daemon.mountpoint], { home: dir.path });
+  assert.equal(second.code, 1);
+  assertOneLine(second.stderr, /not mounted|no musicfs/i);
+});
+
+for (const shared of ["cache", "mountpoint"] as const) {
+  testWith(
+    NEEDS,
+    `a second daemon on the same ${shared} exits 1, naming the first's PID`,
+    async () => {
+      await using dir = await tempDir("second");
+      const origin = join(dir.path, "origin");
+      await writeSampleLibrary(origin);
+      await using first = await startDaemon({ dir: dir.path, origins: [origin] });
+      const other = join(dir.path, "other");
+      await Deno.mkdir(other);
+      await using second = await Daemon.spawn({
+        dir: other,
+        origins: [origin],
+        ...(shared === "cache"
+          ? { cacheDir: first.cacheDir }
+          : { mountpoint: first.mountpoint, cacheDir: join(other, "cache") }),
+      });
+      try {
+        assert.equal(await second.exitCode(), 1);
+        assertOneLine(second.log, new RegExp(`\\b${await first.pid()}\\b`));
+        if (shared === "cache") assert.match(second.log, /--cache-dir/);
+        assert.equal(mountsAt(first.mountpoint).length, 1);
+        await output("diff", ["-r", origin, first.mountpoint]);
+      } finally {
+        // Its scope would detach the shared mountpoint before the first daemon is asked to stop.
+        assert.equal(await first.stop(), 0);
+      }
+    },
+  );
+}
+
+testWith(
+  NEEDS,
+  "two daemons with caches and mountpoints of their own serve side by side",
+  async () => {
+    await using dir = await tempDir("pair");
+    const origin = join(dir.path, "origin");
+    await writeSampleLibrary(origin);
+    await Deno.mkdir(join(dir.path, "a"));
+    await Deno.mkdir(join(dir.path, "b"));
+    await using a = await startDaemon({ dir: join(dir.path, "a"), origins: [origin] });
+    await using b = await startDaemon({ dir: join(dir.path, "b"), origins: [origin] });
+    await output("diff", ["-r", a.mountpoint, b.mountpoint]);
+  },
+);
+
+testWith(NEEDS, "a warm mount reads nothing from its origin", async () => {
+  await using dir = await tempDir("warm");
+  const origin = join(dir.path, "origin");
+  await writeNoise(join(origin, "track.flac"), { bytes: 3_000_000, seed: 3 });
+  {
+    await using cold = await startDaemon({ dir: dir.path, origins: [origin] });
+    await output("cmp", [join(origin, "track.flac"), join(cold.mountpoint, "track.flac")]);
+    assert.equal(await cold.stop(), 0);
+  }
+  const status = await Deno.stat(join(origin, "track.flac"));
+  await Deno.utime(join(origin, "track.flac"), 1, status.mtime ?? 0);
+  await using warm = await startDaemon({ dir: dir.path, origins: [origin] });
+  await output("cat", [join(warm.mountpoint, "track.flac")]);
+  // A time of access before that of change is renewed by any read of the origin's file.
+  const { atime } = await Deno.stat(join(origin, "track.flac"));
+  assert.equal(atime?.getTime(), 1000, "the origin's file was read");
+});
+
+testWith(NEEDS, "mount is there at once, also while 20,000 files are scanned", async () => {
+  await using dir = await tempDir("at-once");
+  const origin = join(dir.path, "origin");
+  await Deno.mkdir(origin);
+  await output("bash", [
+    "-c",
+    "for d in $(seq 100); do mkdir $d; (cd $d; seq -f '%g.flac' 200 | xargs touch); done",
+  ], { cwd: origin });
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  const names = await output("ls", [join(daemon.mountpoint, "73")]);
+  assert.equal(names.trim().split("\n").length, 200);
+  await eventually(async () => {
+    const listed = await output("find", [daemon.mountpoint, "-type", "f"]);
+    return listed.trim().split("\n").length === 20_000;
+  }, { ms: 20_000, what: "20,000 files" });
+});
+
+testWith(["fuse", "root"], "a dead mount of another program is left alone", async () => {
+  await using dir = await tempDir("foreign");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  const mountpoint = join(dir.path, "mnt");
+  await Deno.mkdir(mountpoint);
+  await output("mount", ["-t", "tmpfs", "tmpfs", mountpoint]);
+  try {
+    const { stdout, code } = await musicfs(["check-mount", mountpoint]);
+    assert.equal(code, 0);
+    assert.match(stdout, /: absent/);
+    assert.equal(mountsAt(mountpoint)[0]?.type, "tmpfs");
+  } finally {
+    await detach(mountpoint);
+  }
+});
+
+function assertOneLine(text: string, pattern: RegExp): void {
+  assert.match(text, pattern);
+  assert.equal(text.trim().split("\n").length, 1, text);
+}

@@ -1,0 +1,70 @@
+/** `--cache auto` on a local disk: the origin's own bytes, nothing kept. */
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { startDaemon } from "../support/daemon.ts";
+import { output, shell } from "../support/process.ts";
+import { testWith } from "../support/requirements.ts";
+import { writeNoise, writeSampleLibrary } from "../support/sample_library.ts";
+import { tempDir } from "../support/temp_dir.ts";
+
+for (const mode of ["auto", "off"]) {
+  testWith(
+    ["fuse", "fusermount3", "diff", "find"],
+    `--cache ${mode} serves a local disk's bytes and keeps none`,
+    async () => {
+      await using dir = await tempDir("passthrough");
+      const origin = join(dir.path, "origin");
+      await writeSampleLibrary(origin);
+      const args = ["--cache", mode];
+      await using daemon = await startDaemon({ dir: dir.path, origins: [origin], args });
+      await output("diff", ["-r", origin, daemon.mountpoint]);
+      await output("diff", ["-r", origin, daemon.mountpoint]);
+      const kept = await shell("find chunks extents -type f 2>/dev/null | wc -l || true", {
+        cwd: daemon.cacheDir,
+      });
+      assert.equal(Number(kept), 0);
+    },
+  );
+}
+
+testWith(
+  ["fuse", "passthrough"],
+  "passthrough and mmap, many opens and closes at once: right bytes, no EIO",
+  async () => {
+    await using dir = await tempDir("passthrough");
+    const origin = join(dir.path, "origin");
+    for (let i = 0; i < 20; i += 1) {
+      await writeNoise(join(origin, `${i}.flac`), { bytes: 300_000 + i, seed: i });
+    }
+    const args = ["--cache", "auto"];
+    await using daemon = await startDaemon({ dir: dir.path, origins: [origin], args });
+    const line = `for n in $(seq 10); do for i in $(seq 0 19); do
+      cmp "$1/$i.flac" "$2/$i.flac" || exit 1; done; done`;
+    const compare = (): Promise<string> =>
+      output("bash", ["-c", line, "bash", origin, daemon.mountpoint]);
+    await Promise.all([compare(), compare(), compare(), compare()]);
+  },
+);
+
+testWith(
+  ["fuse", "fusermount3"],
+  "--cache auto keeps what a network filesystem holds (a FUSE origin is one)",
+  async () => {
+    await using dir = await tempDir("nested");
+    const origin = join(dir.path, "origin");
+    await writeSampleLibrary(origin);
+    const [innerDir, outerDir] = [join(dir.path, "inner"), join(dir.path, "outer")];
+    await Deno.mkdir(innerDir);
+    await Deno.mkdir(outerDir);
+    await using inner = await startDaemon({ dir: innerDir, origins: [origin] });
+    await using outer = await startDaemon({
+      dir: outerDir,
+      origins: [inner.mountpoint],
+      args: ["--cache", "auto"],
+    });
+    await output("diff", ["-r", origin, outer.mountpoint]);
+    const kept = await shell("find chunks -type f | wc -l", { cwd: outer.cacheDir });
+    assert.ok(Number(kept) > 20, kept);
+  },
+);
