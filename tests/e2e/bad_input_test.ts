@@ -2,11 +2,12 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { musicfs, musicfsCommand } from "../support/daemon.ts";
+import { musicfs, musicfsCommand, musicfsEnv } from "../support/daemon.ts";
 import { type Finished, quoted, run, shell } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
 import { writeSampleLibrary } from "../support/sample_library.ts";
 import { tempDir } from "../support/temp_dir.ts";
+import { AS_NOBODY, readableCommand } from "../support/unprivileged.ts";
 
 interface Case {
   name: string;
@@ -130,7 +131,7 @@ for (const { name, args, before, env, code, says } of CASES) {
 }
 
 testWith(
-  ["fuse", "root", "mount"],
+  ["fuse", "root", "mount", "unshare"],
   "bad input: a busy mountpoint: exit 1 and one line",
   async () => {
     await using dir = await prepared();
@@ -144,7 +145,7 @@ testWith(
   "bad input: /dev/fuse is missing: exit 1 and one line",
   async () => {
     await using dir = await prepared();
-    const hide = "mkdir dev && mount --bind dev /dev";
+    const hide = "mkdir dev; mount --bind dev /dev";
     assertOneLine(await inNamespace(dir.path, hide), 1, /\/dev\/fuse/);
   },
 );
@@ -154,37 +155,38 @@ testWith(
   "bad input: no fusermount3 for an unprivileged user: exit 1 and one line",
   async () => {
     await using dir = await prepared();
-    await shell("mkdir bin && chmod 777 . mnt", { cwd: dir.path });
-    const finished = await inNamespace(dir.path, "chmod 666 /dev/fuse; export PATH=$PWD/bin", {
-      asNobody: true,
-    });
+    const before = `${deviceOfMode("666")}; mkdir none; export PATH=$PWD/none`;
+    const finished = await inNamespace(dir.path, before, { asNobody: true });
     assertOneLine(finished, 1, /fusermount3.*(install|fuse3)/i);
   },
 );
 
 testWith(
-  ["fuse", "root", "unshare", "setpriv"],
+  ["fuse", "root", "fusermount3", "unshare", "setpriv"],
   "bad input: no permission for /dev/fuse: exit 1 and one line",
   async () => {
     await using dir = await prepared();
-    await shell("chmod 777 . mnt", { cwd: dir.path });
-    const hide = "mount -t tmpfs tmpfs /mnt && mknod -m 600 /mnt/fuse c 10 229 && " +
-      "mount --bind /mnt/fuse /dev/fuse";
-    const finished = await inNamespace(dir.path, hide, { asNobody: true });
+    const finished = await inNamespace(dir.path, deviceOfMode("600"), { asNobody: true });
     assertOneLine(finished, 1, /permission|not allowed|denied/i);
   },
 );
 
 testWith(
-  ["fuse", "root", "setpriv"],
-  "bad input: an origin that may not be read: exit 1",
+  ["fuse", "root", "unshare", "setpriv"],
+  "bad input: an origin that may not be read: exit 1 and one line",
   async () => {
     await using dir = await prepared();
-    await shell("chmod 700 origin && chmod 777 . mnt", { cwd: dir.path });
-    const finished = await inNamespace(dir.path, "true", { asNobody: true });
+    const before = `chmod 700 origin; ${deviceOfMode("666")}`;
+    const finished = await inNamespace(dir.path, before, { asNobody: true });
     assertOneLine(finished, 1, /origin.*(permission|denied|cannot be read|may not)/i);
   },
 );
+
+/** Shell words that put a `/dev/fuse` of another mode over the machine's, in this namespace. */
+function deviceOfMode(mode: string): string {
+  return `mount -t tmpfs tmpfs /mnt; mknod /mnt/fuse c 10 229; chmod ${mode} /mnt/fuse; ` +
+    "mount --bind /mnt/fuse /dev/fuse";
+}
 
 async function prepared(): Promise<{ path: string } & AsyncDisposable> {
   const dir = await tempDir("bad");
@@ -194,21 +196,23 @@ async function prepared(): Promise<{ path: string } & AsyncDisposable> {
 }
 
 /**
- * Runs `mount` where `before` was run, in a mount namespace of its own, so that what it hides is
- * hidden from nobody else. `asNobody` gives up root's privileges but not its right to read files,
- * so that the sources can be loaded from wherever they lie.
+ * Runs `mount` after `before`, in a mount namespace of its own, so that what is hidden there is
+ * hidden from nobody else.
  */
 async function inNamespace(
   dir: string,
   before: string,
   { asNobody = false } = {},
 ): Promise<Finished> {
-  const command = [...musicfsCommand(), ...MOUNT].map(quoted).join(" ");
-  const nobody = `/usr/bin/setpriv --reuid=65534 --regid=65534 --clear-groups`;
-  const line = `cd ${quoted(dir)}; ${before}; exec ${asNobody ? `${nobody} ` : ""}${command}`;
+  await Deno.chmod(dir, 0o777);
+  await Deno.chmod(join(dir, "mnt"), 0o777);
+  const command = asNobody ? [...AS_NOBODY, ...await readableCommand(dir)] : musicfsCommand();
+  const words = [...command, ...MOUNT].map(quoted).join(" ");
+  const line = `set -e; cd ${quoted(dir)}; ${before}; exec ${words}`;
   return await run("unshare", ["--mount", "--propagation", "private", "bash", "-c", line], {
-    limitMs: 20_000,
-    env: { HOME: dir, XDG_CONFIG_HOME: dir, DENO_DIR: Deno.env.get("DENO_DIR") ?? "" },
+    limitMs: 30_000,
+    clearEnv: true,
+    env: { ...musicfsEnv(dir), ...(asNobody ? { DENO_DIR: join(dir, "deno") } : {}) },
   });
 }
 
