@@ -7,7 +7,8 @@
  *     [format, hash, origin, path, version, size, mtime_ns, [[kind, [length, …], hashes], …]]
  *
  * `hash` is "xxh128" or "xxh64", `kind` 0 whole, 1 metadata, 2 audio, `hashes` the binary digests
- * one after another. `size` and `mtime_ns` are written as int64, whatever they are.
+ * one after another. `size` and `mtime_ns` are written as int64, whatever they are. Later formats
+ * keep to these types and have their number first, so that this program can tell.
  *
  * There is no checksum: damage to `origin`, `path` or `version` shows because the file's name is
  * their hash, damage to a chunk's hash or length because no such chunk is found. So whoever reads
@@ -18,6 +19,7 @@ import { Packr, Unpackr } from "msgpackr";
 import { type ErrorCode, MusicfsError } from "../base/errors.ts";
 import { HASH_BYTES, type HashName } from "./chunk_hash.ts";
 import { CHUNK_BYTES_MAX } from "./chunk_sizes.ts";
+import { isPlainMsgpack } from "./plain_msgpack.ts";
 
 /** The only format that is written. */
 export const MANIFEST_FORMAT = 1;
@@ -107,11 +109,12 @@ export function decodeManifest(
     const message = `Cannot read the chunk manifest ${subject}: ${what}`;
     throw new MusicfsError(code, message, { op: "manifest.decode", subject, cause });
   };
+  if (!isPlainMsgpack(bytes)) return fail("it is not msgpack of this kind");
   let fields: unknown;
   try {
     fields = unpackr.unpack(bytes);
   } catch (error) {
-    return fail("it is not msgpack", "corrupt", error);
+    return fail("it cannot be decoded", "corrupt", error);
   }
   if (!Array.isArray(fields)) return fail("it is not an array");
   const [format, hash, origin, path, version, size, mtimeNs, regions]: unknown[] = fields;
