@@ -5,7 +5,7 @@ export const ROOT_ID = 1;
 export const FIRST_ENTRY_ID = 16;
 
 /** Versions one entry can have; with entry ids of 32 bits, node ids stay below 2^52. */
-const SEQUENCES = 2 ** 20;
+export const SEQUENCES = 2 ** 20;
 
 /** What the kernel calls version `sequence` of an entry; folders and symlinks have only version 0. */
 export function nodeIdOf(entryId: number, sequence: number): number {

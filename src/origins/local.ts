@@ -113,24 +113,11 @@ export class LocalOrigin implements Origin, AsyncDisposable {
    * Opens this version of the file and keeps it open for a while, so that it can still be read
    * after another has taken its place. Throws as `read` does.
    */
-  async hold(file: OriginFile, options: CallOptions): Promise<void> {
-    await this.withDescriptor(file, options, () => {});
-  }
-
-  /**
-   * Lends a descriptor of this very version, for kernel passthrough or `pread`; it is the pool's,
-   * and good until `use` returns. Throws as `read` does.
-   */
-  async withDescriptor<T>(
-    file: OriginFile,
-    { signal }: CallOptions,
-    use: (descriptor: number) => T,
-  ): Promise<T> {
-    return await this.#call(signal, () =>
-      this.#files.with(file, async (descriptor) => {
-        await this.#verify(descriptor, file);
-        return use(descriptor);
-      }));
+  async hold(file: OriginFile, { signal }: CallOptions): Promise<void> {
+    await this.#call(
+      signal,
+      () => this.#files.with(file, (descriptor) => this.#verify(descriptor, file)),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,95 @@
+/**
+ * Keys of the library's tables; all numbers big-endian, so that they sort.
+ *
+ * A key is lent: the next call that makes one of its kind overwrites it. A range's keys are the
+ * caller's own.
+ */
+
+import type { KeyRange } from "../store/index.ts";
+
+const encoder = new TextEncoder();
+
+/** A name has at most 255 bytes; what is longer is cut, and then names nothing. */
+const NAME_BYTES_MAX = 256;
+
+const one = new Uint8Array(4);
+const oneView = new DataView(one.buffer);
+const child = new Uint8Array(8);
+const childView = new DataView(child.buffer);
+const node = new Uint8Array(8);
+const nodeView = new DataView(node.buffer);
+const missing = new Uint8Array(6);
+const missingView = new DataView(missing.buffer);
+const origin = new Uint8Array(2);
+const originView = new DataView(origin.buffer);
+const named = new Uint8Array(4 + NAME_BYTES_MAX);
+const namedView = new DataView(named.buffer);
+
+/** Tables `entries` and `owed`. */
+export function entryKey(id: number): Uint8Array {
+  oneView.setUint32(0, id);
+  return one;
+}
+
+/** Table `children`. */
+export function childKey(folder: number, id: number): Uint8Array {
+  childView.setUint32(0, folder);
+  childView.setUint32(4, id);
+  return child;
+}
+
+/** The children of a folder whose ids are greater than `after`. */
+export function childrenAfter(folder: number, after: number): KeyRange {
+  return {
+    start: childKey(folder, Math.min(after + 1, 0xffffffff)).slice(),
+    end: childKey(folder + 1, 0).slice(),
+  };
+}
+
+/** Table `names`. */
+export function nameKey(folder: number, name: string | Uint8Array): Uint8Array {
+  namedView.setUint32(0, folder);
+  if (typeof name === "string") {
+    return named.subarray(0, 4 + encoder.encodeInto(name, named.subarray(4)).written);
+  }
+  const bytes = name.length > NAME_BYTES_MAX ? name.subarray(0, NAME_BYTES_MAX) : name;
+  named.set(bytes, 4);
+  return named.subarray(0, 4 + bytes.length);
+}
+
+/** Table `superseded`. */
+export function versionKey(nodeId: number): Uint8Array {
+  nodeView.setBigUint64(0, BigInt(nodeId));
+  return node;
+}
+
+/** Table `origins`. */
+export function originKey(number: number): Uint8Array {
+  originView.setUint16(0, number);
+  return origin;
+}
+
+/** Table `gone`. */
+export function goneKey(originNumber: number, entry: number): Uint8Array {
+  missingView.setUint16(0, originNumber);
+  missingView.setUint32(2, entry);
+  return missing;
+}
+
+/** All that one origin misses. */
+export function goneOf(originNumber: number): KeyRange {
+  return {
+    start: goneKey(originNumber, 0).slice(),
+    end: goneKey(originNumber, 0xffffffff).slice(),
+  };
+}
+
+/** Every record of a table; no key of ours begins with 255 eight times. */
+export function everything(): KeyRange {
+  return { start: new Uint8Array(), end: new Uint8Array(8).fill(255) };
+}
+
+/** The big-endian u32 at `at`. */
+export function u32At(bytes: Uint8Array, at: number): number {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(at);
+}
