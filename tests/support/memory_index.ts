@@ -33,6 +33,7 @@ export class MemoryIndex implements Index {
   readonly #tables = new Map<TableName, MemoryTable>();
   readonly #lent: Uint8Array[] = [];
   #undo: (() => void)[] | undefined;
+  #spoiled: { cause: unknown } | undefined;
   #generation = 0;
 
   constructor({ epoch = "0".repeat(32) }: MemoryIndexOptions = {}) {
@@ -62,20 +63,32 @@ export class MemoryIndex implements Index {
   }
 
   transaction<T>(change: () => T): T {
-    if (this.#undo) return change();
+    if (this.#undo) return this.#join(change);
     const undo: (() => void)[] = [];
     this.#undo = undo;
+    this.#spoiled = undefined;
     try {
       const result = change();
       if (result instanceof Promise) throw new Error("A transaction must be synchronous");
+      if (this.#spoiled) throw this.#spoiled.cause;
       this.beforeCommit();
-      this.#generation += 1;
+      if (undo.length > 0) this.#generation += 1;
       return result;
     } catch (error) {
       for (const step of undo.reverse()) step();
       throw error;
     } finally {
       this.#undo = undefined;
+    }
+  }
+
+  /** What a nested call threw spoils the whole transaction, whoever caught it. */
+  #join<T>(change: () => T): T {
+    try {
+      return change();
+    } catch (error) {
+      this.#spoiled ??= { cause: error };
+      throw error;
     }
   }
 

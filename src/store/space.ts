@@ -1,0 +1,275 @@
+import { setImmediate } from "node:timers/promises";
+import type { Clock } from "../base/clock.ts";
+import { MusicfsError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { cString, errno, type FilesystemStatus, libc, statFilesystem } from "../base/posix.ts";
+import type { CacheIndex, CacheItem, ItemKind, ItemName } from "./cache_index.ts";
+import { diskBytesOf, nameOf } from "./cache_item.ts";
+import type { Index } from "./index.ts";
+import { itemPath } from "./layout.ts";
+import {
+  bytesAllowed,
+  chooseDemotions,
+  chooseVictims,
+  extraBytes,
+  SEGMENT,
+} from "./lru_eviction.ts";
+import { Overhead } from "./overhead.ts";
+import { diskError } from "./passthrough.ts";
+
+/** Items evicted, demoted or counted between two turns of the event loop. */
+const TURN_ITEMS = 512;
+
+const ENOENT = 2;
+
+/** What `Space` works on. */
+export interface SpaceOptions {
+  cacheDir: string;
+  index: Index;
+  cacheIndex: CacheIndex;
+  clock: Clock;
+  log: Log;
+  limitBytes: number;
+  /** The disk that the cache lies on, or `-errno`; default: asks `statfs`. */
+  disk?: () => FilesystemStatus | number;
+}
+
+/** What an eviction removed, or would remove. Sizes in bytes on disk. */
+export interface Evicted {
+  chunks: number;
+  chunkBytes: number;
+  extents: number;
+  extentBytes: number;
+}
+
+/** Called for each file right after it was unlinked; must not write to the cache, nor throw. */
+export type EvictListener = (kind: ItemKind, idHex: string) => void;
+
+/**
+ * The size limit: whoever writes to the cache makes room here first, and `du` of the cache stays
+ * below the limit.
+ *
+ * A file is unlinked first and forgotten after, in one commit for many. So a crash in between
+ * leaves records without files, which `sweep` drops: the limit errs on the safe side, and a full
+ * disk has room again by the time the index has to write.
+ */
+export class Space {
+  readonly #cacheDir: string;
+  readonly #index: Index;
+  readonly #cacheIndex: CacheIndex;
+  readonly #overhead: Overhead;
+  readonly #log: Log;
+  readonly #disk: () => FilesystemStatus | number;
+  readonly #listeners = new Set<EvictListener>();
+  #limitBytes: number;
+  /** As of the last measurement. */
+  #diskStatus: FilesystemStatus | undefined;
+  /** Written since then. */
+  #written = 0;
+
+  constructor(options: SpaceOptions) {
+    const { cacheDir, index, cacheIndex, clock, log, limitBytes } = options;
+    this.#cacheDir = cacheDir;
+    this.#index = index;
+    this.#cacheIndex = cacheIndex;
+    this.#log = log;
+    this.#limitBytes = limitBytes;
+    this.#disk = options.disk ?? ((): FilesystemStatus | number => statFilesystem(cacheDir));
+    this.#overhead = new Overhead({ cacheDir, index, clock });
+    this.#askDisk();
+  }
+
+  get limitBytes(): number {
+    return this.#limitBytes;
+  }
+
+  /** Bytes on disk of all that the limit counts; O(1), as last measured. */
+  usedBytes(): number {
+    const { chunkDiskBytes, extentDiskBytes } = this.#cacheIndex.totals();
+    return chunkDiskBytes + extentDiskBytes + this.#overhead.bytes;
+  }
+
+  /** Takes effect with the next `reserve` or `evictTo`. */
+  setLimit(limitBytes: number): void {
+    this.#limitBytes = limitBytes;
+  }
+
+  /** Calls `listener` for every file that is evicted from now on; the result ends that. */
+  onEvict(listener: EvictListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Counts what was written beside chunks and extents (a manifest), until it is measured. */
+  grew(diskBytes: number): void {
+    this.#overhead.grew(diskBytesOf(diskBytes));
+  }
+
+  /**
+   * Makes room for `diskBytes` that are written, and recorded in the `CacheIndex`, right after.
+   *
+   * Never evicts `keep`: what is being written to. Not to be called within a transaction: files go
+   * at once, and their records would come back with it. Throws `full` when there is nothing left to
+   * evict, and `unavailable` if files cannot be deleted.
+   */
+  reserve(diskBytes: number, { keep }: { keep?: ItemName } = {}): void {
+    const needBytes = diskBytesOf(diskBytes);
+    if (this.#overhead.wrote(needBytes)) this.#askDisk();
+    if (this.#over(needBytes) > 0) this.#makeRoom(needBytes, keep);
+    this.#written += needBytes;
+  }
+
+  /**
+   * Evicts at least `diskBytes` whatever the limit says, for when the disk itself is full. False if
+   * there was nothing to evict.
+   */
+  freeUp(diskBytes: number, { keep }: { keep?: ItemName } = {}): boolean {
+    const bytes = {
+      needBytes: diskBytesOf(diskBytes),
+      extraBytes: extraBytes(this.#limitBytes),
+    };
+    return this.#evict(() => chooseVictims(this.#evictable(keep), bytes)).length > 0;
+  }
+
+  /**
+   * Evicts until all that the limit counts takes `targetBytes` or less, or nothing is left; lets
+   * other work go on in between. With `dryRun` it counts what would go.
+   */
+  async evictTo(
+    targetBytes: number,
+    { dryRun = false, signal }: { dryRun?: boolean; signal?: AbortSignal } = {},
+  ): Promise<Evicted> {
+    this.#overhead.measure();
+    this.#askDisk();
+    const evicted: Evicted = { chunks: 0, chunkBytes: 0, extents: 0, extentBytes: 0 };
+    if (dryRun) {
+      await this.#countTo(targetBytes, evicted, signal);
+      return evicted;
+    }
+    this.#demote();
+    while (true) {
+      signal?.throwIfAborted();
+      const needBytes = this.usedBytes() - targetBytes;
+      const victims = this.#evict(() => {
+        const oldest = Iterator.from(this.#evictable()).take(TURN_ITEMS);
+        return chooseVictims(oldest, { needBytes, extraBytes: 0 });
+      });
+      if (victims.length === 0) return evicted;
+      for (const victim of victims) add(evicted, victim);
+      await setImmediate();
+    }
+  }
+
+  /** How many bytes too many there are once `needBytes` more are written. */
+  #over(needBytes: number): number {
+    const usedBytes = this.usedBytes();
+    const status = this.#diskStatus;
+    const disk = status &&
+      { totalBytes: status.totalBytes, freeBytes: status.freeBytes - this.#written };
+    return usedBytes + needBytes -
+      bytesAllowed({ limitBytes: this.#limitBytes, usedBytes, disk });
+  }
+
+  #askDisk(): void {
+    const status = this.#disk();
+    this.#diskStatus = typeof status === "number" ? undefined : status;
+    this.#written = 0;
+  }
+
+  *#evictable(keep?: ItemName): Iterable<CacheItem> {
+    const kept = keep && nameOf(keep.kind, keep.id);
+    for (const item of this.#cacheIndex.oldest()) {
+      if (kept === undefined || nameOf(item.kind, item.id) !== kept) yield item;
+    }
+  }
+
+  /** Holds the protected segment to its share. */
+  #demote(): void {
+    const { protectedDiskBytes } = this.#cacheIndex.totals();
+    const demoted = chooseDemotions(this.#cacheIndex.oldest(SEGMENT.protected), {
+      protectedBytes: protectedDiskBytes,
+      limitBytes: this.#limitBytes,
+      max: TURN_ITEMS,
+    });
+    if (demoted.length > 0) this.#cacheIndex.move(demoted, SEGMENT.probation);
+  }
+
+  #makeRoom(needBytes: number, keep: ItemName | undefined): void {
+    this.#demote();
+    for (let over = this.#over(needBytes); over > 0; over = this.#over(needBytes)) {
+      const bytes = { needBytes: over, extraBytes: extraBytes(this.#limitBytes) };
+      const victims = this.#evict(() => chooseVictims(this.#evictable(keep), bytes));
+      if (victims.length === 0) throw this.#full(needBytes);
+      this.#overhead.measureIndex();
+      this.#askDisk();
+    }
+  }
+
+  /**
+   * Unlinks the chosen files, tells the listeners and forgets the items. One transaction around all
+   * of it, so that what waits in memory goes along, and is written once there is room on the disk.
+   */
+  #evict(choose: () => readonly CacheItem[]): readonly CacheItem[] {
+    let refused = 0;
+    const gone = this.#index.transaction(() => {
+      const victims = choose();
+      const [unlinked, reason] = this.#unlink(victims);
+      refused = reason;
+      if (unlinked.length > 0) this.#cacheIndex.removeAll(unlinked);
+      return unlinked;
+    });
+    this.#log.debug("Evicted from the cache", { items: gone.length });
+    if (refused === 0) return gone;
+    throw diskError({ op: "space.evict", subject: this.#cacheDir, errno: refused });
+  }
+
+  /** The items that are gone, up to the first that the disk refuses to delete, and the errno. */
+  #unlink(victims: readonly CacheItem[]): [gone: readonly CacheItem[], refused: number] {
+    for (const [i, item] of victims.entries()) {
+      const result = libc.unlink(cString(itemPath(this.#cacheDir, item)));
+      const reason = result === 0 ? 0 : errno();
+      if (reason !== 0 && reason !== ENOENT) return [victims.slice(0, i), reason];
+      for (const listener of this.#listeners) listener(item.kind, item.id.toHex());
+    }
+    return [victims, 0];
+  }
+
+  async #countTo(
+    targetBytes: number,
+    evicted: Evicted,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    let rest = this.usedBytes() - targetBytes;
+    let items = 0;
+    if (rest <= 0) return;
+    for (const item of this.#evictable()) {
+      add(evicted, item);
+      rest -= item.diskBytes;
+      if (rest <= 0) return;
+      items += 1;
+      if (items % TURN_ITEMS !== 0) continue;
+      await setImmediate();
+      signal?.throwIfAborted();
+    }
+  }
+
+  #full(needBytes: number): MusicfsError {
+    return new MusicfsError(
+      "full",
+      `Cannot make room for ${needBytes} bytes in ${this.#cacheDir}: nothing is left to evict, ` +
+        `and ${this.usedBytes()} of ${this.#limitBytes} bytes are taken. Raise --max-size or free ` +
+        "space on the disk",
+      { op: "space.reserve", subject: this.#cacheDir },
+    );
+  }
+}
+
+function add(evicted: Evicted, { kind, diskBytes }: CacheItem): void {
+  if (kind === "chunk") {
+    evicted.chunks += 1;
+    evicted.chunkBytes += diskBytes;
+  } else {
+    evicted.extents += 1;
+    evicted.extentBytes += diskBytes;
+  }
+}
