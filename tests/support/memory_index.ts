@@ -70,7 +70,7 @@ export class MemoryIndex implements Index {
     try {
       const result = change();
       if (result instanceof Promise) throw new Error("A transaction must be synchronous");
-      if (this.#spoiled) throw this.#spoiled.cause;
+      this.#requireUnspoiled();
       this.beforeCommit();
       if (undo.length > 0) this.#generation += 1;
       return result;
@@ -90,6 +90,10 @@ export class MemoryIndex implements Index {
       this.#spoiled ??= { cause: error };
       throw error;
     }
+  }
+
+  #requireUnspoiled(): void {
+    if (this.#spoiled) throw this.#spoiled.cause;
   }
 
   releaseSnapshot(): void {}
