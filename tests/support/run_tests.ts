@@ -1,0 +1,142 @@
+/**
+ * `deno task test`: installs what is missing, runs every test, and ends with one line that sums up.
+ *
+ *   run_tests.ts [--only unit|e2e] [--long] [--seed N]
+ *
+ * Exit code 1 if a test failed, or was skipped that should not have been.
+ */
+
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { installMissing } from "./bootstrap.ts";
+import type { Skip } from "./requirements.ts";
+
+const PROJECT_DIR = new URL("../..", import.meta.url).pathname;
+
+/** Folders whose tests start daemons; `deno task ok` leaves them out. */
+const DAEMON_TESTS = ["tests/e2e", "tests/simulation"] as const;
+
+/** Each group is one `deno test`; the leak checks of deno.json hold for all. */
+const GROUPS = {
+  unit: ["--doc", "src", "tests", "docs", `--ignore=${[...DAEMON_TESTS, "tests/bench"].join(",")}`],
+  e2e: [...DAEMON_TESTS],
+} as const;
+
+type Group = keyof typeof GROUPS;
+
+/** What one `deno test` counted. */
+interface Counts {
+  passed: number;
+  failed: number;
+  /** Names of the tests that were skipped. */
+  skipped: string[];
+}
+
+if (import.meta.main) Deno.exit(await main());
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: {
+      only: { type: "string" },
+      long: { type: "boolean", default: false },
+      seed: { type: "string" },
+    },
+  });
+  if (!(await installMissing(say))) return 1;
+  const dir = await Deno.makeTempDir({ prefix: "musicfs-run-tests-" });
+  try {
+    const groups = groupsFor(values.only, values.long);
+    const env = {
+      MUSICFS_SKIPS_FILE: join(dir, "skips"),
+      ...(values.long ? { MUSICFS_LONG: "1" } : {}),
+      ...(values.seed === undefined ? {} : { MUSICFS_SEED: values.seed }),
+    };
+    const counts: Counts[] = [];
+    for (const group of groups) counts.push(await runGroup(group, { dir, env }));
+    return summed(counts, await readSkips(env.MUSICFS_SKIPS_FILE));
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+function groupsFor(only: string | undefined, isLong: boolean): readonly Group[] {
+  if (only === "unit" || only === "e2e") return [only];
+  if (only !== undefined) throw new Error(`--only is unit or e2e, not ${only}`);
+  return isLong ? ["e2e"] : ["unit", "e2e"];
+}
+
+/** Runs one `deno test`, with its own output shown, and reads what it counted. */
+async function runGroup(
+  group: Group,
+  { dir, env }: { dir: string; env: Record<string, string> },
+): Promise<Counts> {
+  const report = join(dir, `${group}.xml`);
+  const { code } = await new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", `--junit-path=${report}`, ...GROUPS[group]],
+    cwd: PROJECT_DIR,
+    env,
+  }).spawn().status;
+  const counts = await readReport(report);
+  if (code !== 0 && counts.failed === 0) {
+    say(`deno test ended with ${code} before a test could fail: ${group}\n`);
+    counts.failed += 1;
+  }
+  return counts;
+}
+
+/** Reads a JUnit report as Deno writes it: one `testcase` a test, steps among them. */
+async function readReport(path: string): Promise<Counts> {
+  const text = await readText(path);
+  const counts: Counts = { passed: 0, failed: 0, skipped: [] };
+  for (const [, name = "", , body = ""] of text.matchAll(TEST_CASE)) {
+    if (body.includes("<skipped")) counts.skipped.push(plain(name));
+    else if (/<(failure|error)/.test(body)) counts.failed += 1;
+    else counts.passed += 1;
+  }
+  return counts;
+}
+
+const TEST_CASE = /<testcase name="([^"]*)"[^>]*?(\/>|>([\s\S]*?)<\/testcase>)/g;
+
+/** The text behind the five entities of XML and its numbered ones. */
+function plain(text: string): string {
+  const named: Record<string, string> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
+  return text.replace(/&(#x?[0-9a-fA-F]+|[a-z]+);/g, (all, entity: string) => {
+    if (!entity.startsWith("#")) return named[entity] ?? all;
+    const hex = entity.startsWith("#x");
+    return String.fromCodePoint(parseInt(entity.slice(hex ? 2 : 1), hex ? 16 : 10));
+  });
+}
+
+async function readSkips(path: string): Promise<Skip[]> {
+  const text = await readText(path);
+  return text.split("\n").filter((line) => line !== "").map((line): Skip => JSON.parse(line));
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw error;
+  }
+}
+
+/** Prints the sum; the exit code. A skip nobody expected is no pass. */
+function summed(counts: readonly Counts[], skips: readonly Skip[]): number {
+  const passed = counts.reduce((sum, count) => sum + count.passed, 0);
+  const failed = counts.reduce((sum, count) => sum + count.failed, 0);
+  const expected = new Set(skips.filter((skip) => skip.expected).map((skip) => skip.name));
+  const unexpected = skips.filter((skip) => !skip.expected).map((skip) => skip.name);
+  const skipped = counts.flatMap((count) => count.skipped);
+  unexpected.push(...skipped.filter((name) => !expected.has(name) && !unexpected.includes(name)));
+  if (skipped.length > 0) say(`${skipped.length} skipped, ${unexpected.length} unexpectedly\n`);
+  for (const name of unexpected) say(`SKIPPED, and should not have been: ${name}\n`);
+  say(`${passed} passed, ${failed} failed\n`);
+  return failed === 0 && passed > 0 && unexpected.length === 0 ? 0 : 1;
+}
+
+function say(text: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(text));
+}
