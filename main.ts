@@ -1,0 +1,51 @@
+import { homedir } from "node:os";
+import { systemClock } from "./src/base/clock.ts";
+import type { Output } from "./src/cli/output.ts";
+import { run } from "./src/cli/run.ts";
+
+/** A stream of this process, written synchronously: nothing is lost when the process ends. */
+function outputOf(stream: typeof Deno.stdout): Output {
+  const encoder = new TextEncoder();
+  const isTerminal = stream.isTerminal();
+  return {
+    isTerminal,
+    columns: isTerminal ? columnsOf() : 0,
+    write: (text) => {
+      try {
+        const bytes = encoder.encode(text);
+        for (let done = 0; done < bytes.length;) done += stream.writeSync(bytes.subarray(done));
+      } catch (error) {
+        // Whoever read this has gone away, as `head` does.
+        if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+      }
+    },
+  };
+}
+
+function columnsOf(): number {
+  try {
+    return Deno.consoleSize().columns;
+  } catch (error) {
+    if (error instanceof Error) return 0;
+    throw error;
+  }
+}
+
+const code = await run(Deno.args, {
+  env: (name) => Deno.env.get(name),
+  cwd: Deno.cwd(),
+  home: homedir(),
+  stdout: outputOf(Deno.stdout),
+  stderr: outputOf(Deno.stderr),
+  clock: systemClock,
+  runDaemon: async (config, options) => {
+    const { runDaemon } = await import("./src/mount/daemon.ts");
+    return await runDaemon(config, options);
+  },
+  openCache: async (config, options) => {
+    const { openCache } = await import("./src/mount/maintenance.ts");
+    return await openCache(config, options);
+  },
+});
+// Not only setting the code: a probe that was left behind must not keep this process.
+Deno.exit(code);

@@ -1,0 +1,36 @@
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { CacheCommands } from "../mount/cache_commands.ts";
+import type { Config } from "../mount/config.ts";
+import type { Output } from "./output.ts";
+
+/** What the daemon is given besides its configuration. */
+export interface DaemonOptions {
+  /** Absolute, without symlinks: as the kernel's mount table will have it. */
+  mountpoint: string;
+  clock: Clock;
+  log: Log;
+  env(name: string): string | undefined;
+  /** Reads the configuration again, for SIGHUP; throws `MusicfsError` if it is wrong now. */
+  reload(): Config;
+}
+
+/** What a command may touch: everything outside of it, so that tests can put their own there. */
+export interface CliContext {
+  env(name: string): string | undefined;
+  cwd: string;
+  home: string;
+  stdout: Output;
+  stderr: Output;
+  clock: Clock;
+  /** Serves a mount until it is stopped; the exit code. Throws `MusicfsError` if it cannot. */
+  runDaemon(config: Config, options: DaemonOptions): Promise<number>;
+  /**
+   * Opens the cache for one command. The caller holds the cache's lock, and releases it after the
+   * cache has been disposed of.
+   */
+  openCache(
+    config: Config,
+    options: { clock: Clock; log: Log },
+  ): Promise<CacheCommands & AsyncDisposable>;
+}

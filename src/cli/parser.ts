@@ -1,0 +1,262 @@
+/** What can be typed. Loaded only when something must be parsed: it takes a third of the start. */
+
+import { merge, object, or } from "@optique/core/constructs";
+import { lineBreak, type Message, message, text } from "@optique/core/message";
+import { multiple, optional } from "@optique/core/modifiers";
+import type { InferValue } from "@optique/core/parser";
+import { argument, command, constant, option } from "@optique/core/primitives";
+import { choice, string } from "@optique/core/valueparser";
+import { path } from "@optique/run/valueparser";
+
+const directory = path({ metavar: "DIR", type: "directory" });
+const mountpoint = path({ metavar: "MOUNTPOINT", type: "directory" });
+const size = string({ metavar: "SIZE" });
+const duration = string({ metavar: "TIME" });
+
+const cacheDir = {
+  cache_dir: optional(option("--cache-dir", directory, {
+    description: message`Where the cache is. Default: ~/.cache/musicfs.`,
+  })),
+};
+
+const configured = {
+  ...cacheDir,
+  config: optional(option("--config", path({ metavar: "FILE", type: "file" }), {
+    description: message`Configuration to use instead of ~/.config/musicfs/config.toml.`,
+  })),
+  log_level: optional(option("--log-level", choice(["debug", "info", "warning", "error"]), {
+    description: message`What is logged. Default: info.`,
+  })),
+  log_format: optional(option("--log-format", choice(["text", "json", "journald"]), {
+    description: message`How. Default: text, and journald under systemd.`,
+  })),
+};
+
+const origins = {
+  origins: multiple(option("--origin", path({ metavar: "URL" }), {
+    description: message`A path or file:// URL; again for more, the preferred one first.`,
+  })),
+  exclude: optional(multiple(
+    option("--exclude", string({ metavar: "NAME" }), {
+      description: message`Leave out files and folders of this name; again for more.`,
+    }),
+    { min: 1 },
+  )),
+};
+
+const json = {
+  json: option("--json", { description: message`Print JSON.` }),
+};
+
+const caching = {
+  max_size: optional(option("--max-size", size, {
+    description: message`Most the cache may take: 20G is 20 GiB, 20GB is 10^9 bytes each.`,
+  })),
+  cache: optional(option("--cache", choice(["on", "off", "auto"]), {
+    description: message`on: cache all; off: nothing; auto: all but a local disk's.`,
+  })),
+  no_passthrough: optional(option("--no-passthrough", {
+    description: message`The same as --cache on.`,
+  })),
+  hash: optional(option("--hash", choice(["xxh128", "xxh64"]), {
+    description: message`How chunks are named. Default: xxh128.`,
+  })),
+  read_timeout: optional(option("--read-timeout", duration, {
+    description: message`How long a read keeps trying before EIO. Default: 30s.`,
+  })),
+  poll_interval: optional(option("--poll-interval", duration, {
+    description: message`How often origins are looked at for changes. Default: 5m.`,
+  })),
+};
+
+const shown = {
+  umask: optional(option("--umask", string({ metavar: "MASK" }), {
+    description: message`Permissions to take away, in octal. Default: 0.`,
+  })),
+  uid: optional(option("--uid", string({ metavar: "ID" }), {
+    description: message`Owner of all files. Default: who mounts.`,
+  })),
+  gid: optional(option("--gid", string({ metavar: "ID" }), {
+    description: message`Group of all files. Default: that of who mounts.`,
+  })),
+  allow_other: optional(option("--allow-other", {
+    description: message`Let other users in.`,
+  })),
+};
+
+const successor = {
+  replace: option("--replace", {
+    description: message`Take over a live mount. Comes with a later version.`,
+  }),
+  noSupervise: option("--no-supervise", {
+    description: message`No supervising parent. This version never has one.`,
+  }),
+};
+
+const mount = command(
+  "mount",
+  merge(
+    object({
+      command: constant("mount"),
+      mountpoint: argument(mountpoint, { description: message`An empty folder.` }),
+    }),
+    object(origins),
+    object(caching),
+    object(shown),
+    object(configured),
+    object(successor),
+  ),
+  {
+    brief: message`Show music that lies elsewhere as a read-only folder.`,
+    description: message`Mounts and stays in the foreground until it is stopped.`,
+    footer: examples(
+      [
+        "musicfs mount ~/Music --origin /mnt/nas/music",
+        "musicfs mount /srv/music --origin /mnt/nas/music --cache on --max-size 50G",
+        "MUSICFS_ORIGIN=/mnt/nas/music musicfs mount ~/Music",
+      ],
+      "Each option is also an environment variable and a key of the configuration file:",
+      '--max-size 20G, MUSICFS_MAX_SIZE=20G, max_size = "20G".',
+    ),
+  },
+);
+
+const unmount = command(
+  "unmount",
+  object({
+    command: constant("unmount"),
+    mountpoint: argument(mountpoint, { description: message`Where it is mounted.` }),
+    ...cacheDir,
+  }),
+  {
+    brief: message`Stop a daemon and take its mount away.`,
+    description: message`Waits until the mount is gone; detaches it if its daemon is dead.`,
+    footer: examples(["musicfs unmount ~/Music"]),
+  },
+);
+
+const scan = command(
+  "scan",
+  merge(
+    object({ command: constant("scan") }),
+    object(origins),
+    object({
+      checksum: option("--checksum", {
+        description: message`Compare content where size and time are the same.`,
+      }),
+      acceptDeletions: option("--accept-deletions", {
+        description: message`Believe that most of the library is gone, if it is.`,
+      }),
+      ...json,
+    }),
+    object(configured),
+  ),
+  {
+    brief: message`Look for what was added, changed, moved or removed.`,
+    description: message`Walks the origins and prints what differs from what is known.`,
+    footer: examples([
+      "musicfs scan",
+      "musicfs scan --origin /mnt/nas/music --checksum",
+      "musicfs scan --json | jq '.origins[].added'",
+    ]),
+  },
+);
+
+const gc = command(
+  "gc",
+  merge(
+    object({
+      command: constant("gc"),
+      max_size: optional(option("--max-size", size, {
+        description: message`Evict down to this size: 20G is 20 GiB, 20GB is 10^9 bytes each.`,
+      })),
+      dryRun: option("--dry-run", { description: message`Only say what would go.` }),
+      ...json,
+    }),
+    object(configured),
+  ),
+  {
+    brief: message`Make the cache smaller.`,
+    description:
+      message`Evicts what was used least until the cache fits, and drops what nothing refers to.`,
+    footer: examples(["musicfs gc", "musicfs gc --max-size 20G --dry-run"]),
+  },
+);
+
+const verify = command(
+  "verify",
+  merge(
+    object({
+      command: constant("verify"),
+      repair: option("--repair", { description: message`Fetch bad chunks again.` }),
+      ...json,
+    }),
+    object(origins),
+    object(configured),
+  ),
+  {
+    brief: message`Check every chunk of the cache.`,
+    description: message`Exit code 1 if something is bad and stays so.`,
+    footer: examples(["musicfs verify", "musicfs verify --repair"]),
+  },
+);
+
+const checkMount = command(
+  "check-mount",
+  object({
+    command: constant("check-mount"),
+    mountpoint: optional(argument(mountpoint, {
+      description: message`Where to look. Default: every musicfs mount.`,
+    })),
+    dryRun: option("--dry-run", { description: message`Only say what is stale.` }),
+    ...json,
+  }),
+  {
+    brief: message`Find stale mounts and detach them.`,
+    description:
+      message`Prints one line a mount: absent, live, unanswered or stale. A live one is never touched.`,
+    footer: examples([
+      "musicfs check-mount",
+      "musicfs check-mount /srv/music --dry-run",
+      "ExecStopPost=-/usr/bin/musicfs check-mount /srv/music",
+    ]),
+  },
+);
+
+const status = command(
+  "status",
+  merge(
+    object({
+      command: constant("status"),
+      mountpoint: optional(argument(mountpoint, {
+        description: message`Where it is mounted. Default: whoever has the cache.`,
+      })),
+      ...json,
+    }),
+    object(configured),
+  ),
+  {
+    brief: message`Show what a daemon and its cache are doing.`,
+    footer: examples(["musicfs status", "musicfs status ~/Music --json"]),
+  },
+);
+
+const version = command(
+  "version",
+  object({ command: constant("version"), ...json }),
+  { brief: message`Print the version.`, footer: examples(["musicfs version --json"]) },
+);
+
+/** Every command; the value tells by `command` which one was typed. */
+export const parser = or(mount, unmount, scan, gc, verify, checkMount, status, version);
+
+/** One command as it was typed. */
+export type Parsed = InferValue<typeof parser>;
+
+/** One of them, by name. */
+export type ParsedCommand<Name extends Parsed["command"]> = Extract<Parsed, { command: Name }>;
+
+function examples(lines: readonly string[], ...notes: readonly string[]): Message {
+  const all = ["Examples:", ...lines.map((line) => `  ${line}`), ...notes];
+  return all.flatMap((line, at) => at === 0 ? [text(line)] : [lineBreak(), text(line)]);
+}

@@ -1,0 +1,80 @@
+import { MusicfsError } from "../base/errors.ts";
+import type { OriginStatus, StatusResult } from "../mount/cache_commands.ts";
+import { canonicalMountpoint } from "../mount/mountpoint.ts";
+import { findDaemon, registryPlace } from "../mount/registry.ts";
+import type { CacheCommandOptions } from "./cache_command.ts";
+import { type Output, printable, printJson, printRows } from "./output.ts";
+import { formatCount, formatSeconds, formatSize } from "./quantities.ts";
+import { reachCache, remoteCommands } from "./reach_cache.ts";
+
+/** `musicfs status`: of the daemon at `mountpoint`, or of whoever has the configured cache. */
+export async function runStatus(
+  options: CacheCommandOptions & { mountpoint: string | undefined },
+): Promise<number> {
+  const { config, context, log, json, mountpoint } = options;
+  const result = mountpoint === undefined
+    ? await reachCache(config, { context, log, mayCreate: false }, (cache) => cache.status())
+    : await statusAt(mountpoint, options);
+  if (json) printJson(context.stdout, result);
+  else printStatus(context.stdout, result);
+  return 0;
+}
+
+async function statusAt(
+  mountpoint: string,
+  { context }: CacheCommandOptions,
+): Promise<StatusResult> {
+  const path = canonicalMountpoint(mountpoint);
+  const daemon = findDaemon(path, registryPlace(context.env));
+  if (daemon) return await remoteCommands(daemon.cache_dir, { context, held: undefined }).status();
+  throw new MusicfsError(
+    "not_found",
+    `No musicfs daemon serves ${path}; "musicfs check-mount" shows what is mounted`,
+    { op: "status.find", subject: path },
+  );
+}
+
+function printStatus(stdout: Output, status: StatusResult): void {
+  const { cache, library, reads, scan } = status;
+  const supervisor = status.supervisor_pid === null
+    ? ""
+    : `, supervised by ${status.supervisor_pid}`;
+  const isRunning = status.pid !== null;
+  printRows(stdout, [
+    ["mounted", status.mountpoint === null ? "no" : printable(status.mountpoint)],
+    ["daemon", isRunning ? `${status.pid}${supervisor}` : "none"],
+    ["version", status.version],
+    ["up", isRunning ? formatSeconds(status.uptime_s) : undefined],
+    [
+      "library",
+      `${formatCount(library.files)} files in ${formatCount(library.folders)} folders, ` +
+      formatSize(library.bytes),
+    ],
+    [
+      "cache",
+      printable(status.cache_dir) + (cache.degraded ? " (degraded: it refuses writes)" : ""),
+    ],
+    ["used", `${formatSize(cache.used_bytes)} of ${formatSize(cache.limit_bytes)}`],
+    [
+      "chunks",
+      `${formatCount(cache.chunks)} (${formatSize(cache.chunk_bytes)}), ` +
+      `deduplicated ${cache.dedup_ratio.toFixed(2)} to 1`,
+    ],
+    ["extents", formatSize(cache.extent_bytes)],
+    [
+      "read",
+      isRunning
+        ? `${formatSize(reads.from_cache_bytes)} from the cache, ` +
+          `${formatSize(reads.from_origin_bytes)} from origins`
+        : undefined,
+    ],
+    ["open", isRunning ? `${formatCount(status.open_handles)} files` : undefined],
+    ["scan", scan.state === "running" ? `running, ${formatCount(scan.files)} files` : scan.state],
+    ...status.origins.map((origin) => ["origin", describeOrigin(origin)] as const),
+  ]);
+}
+
+function describeOrigin({ name, url, state, bytes_read, errors }: OriginStatus): string {
+  const where = name === url ? printable(name) : `${printable(name)} (${printable(url)})`;
+  return `${where}: ${state}, ${formatSize(bytes_read)} read, ${formatCount(errors)} errors`;
+}
