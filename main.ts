@@ -34,10 +34,11 @@ function columnsOf(): number {
 const code = await run(Deno.args, {
   env: (name) => Deno.env.get(name),
   cwd: Deno.cwd(),
-  home: homedir(),
+  home: Deno.env.get("HOME") || homedir(),
   stdout: outputOf(Deno.stdout),
   stderr: outputOf(Deno.stderr),
   clock: systemClock,
+  random: Math.random,
   runDaemon: async (config, options) => {
     const { runDaemon } = await import("./src/mount/daemon.ts");
     return await runDaemon(config, options);

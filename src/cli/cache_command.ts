@@ -65,7 +65,7 @@ export async function runScan(
   const changes: ScanChange[] = [];
   const onProgress = (
     progress: { folders: number; files: number; changes: readonly ScanChange[] },
-  ) => {
+  ): void => {
     if (json) changes.push(...progress.changes);
     else if (progress.changes.length > 0) {
       bar.stop();

@@ -10,14 +10,17 @@ export interface DaemonOptions {
   mountpoint: string;
   clock: Clock;
   log: Log;
-  env(name: string): string | undefined;
+  env: (name: string) => string | undefined;
+  /** Chance in [0, 1). */
+  random: () => number;
   /** Reads the configuration again, for SIGHUP; throws `MusicfsError` if it is wrong now. */
   reload(): Config;
 }
 
 /** What a command may touch: everything outside of it, so that tests can put their own there. */
 export interface CliContext {
-  env(name: string): string | undefined;
+  env: (name: string) => string | undefined;
+  random: () => number;
   cwd: string;
   home: string;
   stdout: Output;

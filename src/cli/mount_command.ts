@@ -33,47 +33,23 @@ export async function runMount(options: {
       subject: "max_size",
     });
   }
+  const { clock, env, random } = context;
+  await refuseCacheInOrigin(config, clock);
   const mountpoint = canonicalMountpoint(options.mountpoint);
-  await refuseOverlaps(mountpoint, { config, clock: context.clock });
-  return await context.runDaemon(config, {
-    mountpoint,
-    clock: context.clock,
-    log,
-    env: context.env,
-    reload,
-  });
+  return await context.runDaemon(config, { mountpoint, clock, log, env, random, reload });
 }
 
-/**
- * Refuses a mountpoint that lies in an origin, in the cache, or above one of them: the daemon would
- * wait for itself. Nor may the cache lie in an origin, or the library would grow with each read.
- */
-async function refuseOverlaps(
-  mountpoint: string,
-  { config, clock }: { config: Config; clock: Clock },
-): Promise<void> {
+/** Refuses a cache inside an origin: the library would grow with every read of it. */
+async function refuseCacheInOrigin(config: Config, clock: Clock): Promise<void> {
   const cacheDir = await realName(config.cacheDir, clock);
-  refuseOverlap(mountpoint, cacheDir, `the cache ${config.cacheDir}`);
   for (const { url } of config.origins) {
     const path = localPath(url);
-    if (path === undefined) continue;
-    const origin = await realName(path, clock);
-    refuseOverlap(mountpoint, origin, `the origin ${path}`);
-    if (isWithin(cacheDir, origin)) {
-      throw new UsageError(
-        `The cache ${config.cacheDir} lies in the origin ${path}; name another with --cache-dir`,
-        { subject: config.cacheDir },
-      );
-    }
+    if (path === undefined || !isWithin(cacheDir, await realName(path, clock))) continue;
+    throw new UsageError(
+      `The cache ${config.cacheDir} lies in the origin ${path}; name another with --cache-dir`,
+      { subject: config.cacheDir },
+    );
   }
-}
-
-function refuseOverlap(mountpoint: string, path: string, what: string): void {
-  if (!isWithin(mountpoint, path) && !isWithin(path, mountpoint)) return;
-  const how = mountpoint === path ? "is" : isWithin(mountpoint, path) ? "lies in" : "contains";
-  throw new UsageError(`The mountpoint ${mountpoint} ${how} ${what}; name another folder`, {
-    subject: mountpoint,
-  });
 }
 
 function isWithin(path: string, folder: string): boolean {

@@ -1,5 +1,6 @@
 import { runParserSync } from "@optique/core/facade";
 import { formatMessage, message, text } from "@optique/core/message";
+import type { Usage } from "@optique/core/usage";
 import type { Output } from "./output.ts";
 import { type Parsed, parser } from "./parser.ts";
 import { UsageError } from "./usage_error.ts";
@@ -9,6 +10,11 @@ const HELP_COLUMNS = 100;
 
 /** Narrower terminals get lines that wrap by themselves. */
 const HELP_COLUMNS_MIN = 60;
+
+/** `[ARGUMENT...]` */
+const anyArgument: Usage = [
+  { type: "multiple", terms: [{ type: "argument", metavar: "ARGUMENT" }], min: 0 },
+];
 
 /** Ends the parser after it has printed what was asked for. */
 class Shown {
@@ -36,6 +42,7 @@ export function parseArguments(argv: readonly string[], stdout: Output): Parsed 
       colors: false,
       maxWidth: Math.max(stdout.columns || HELP_COLUMNS, HELP_COLUMNS_MIN),
       termWidth: "auto",
+      usageLine: [{ type: "argument", metavar: "COMMAND" }, ...anyArgument],
       brief: message`musicfs shows music that lies elsewhere as a read-only folder.`,
       footer: [text("musicfs COMMAND --help tells more and gives examples.")],
       stdout: (shown) => {

@@ -6,7 +6,21 @@ import { multiple, optional } from "@optique/core/modifiers";
 import type { InferValue } from "@optique/core/parser";
 import { argument, command, constant, option } from "@optique/core/primitives";
 import { choice, string } from "@optique/core/valueparser";
+import type { Usage } from "@optique/core/usage";
 import { path } from "@optique/run/valueparser";
+
+/** `[OPTION...]`: all of them on one line is more than a person reads. */
+const anyOption = {
+  type: "multiple",
+  terms: [{ type: "argument", metavar: "OPTION" }],
+  min: 0,
+} as const;
+const onlyOptions: Usage = [anyOption];
+const mountpointLast: Usage = [anyOption, { type: "argument", metavar: "MOUNTPOINT" }];
+const mountpointMaybe: Usage = [
+  anyOption,
+  { type: "optional", terms: [{ type: "argument", metavar: "MOUNTPOINT" }] },
+];
 
 const directory = path({ metavar: "DIR", type: "directory" });
 const mountpoint = path({ metavar: "MOUNTPOINT", type: "directory" });
@@ -107,6 +121,7 @@ const mount = command(
     object(successor),
   ),
   {
+    usageLine: mountpointLast,
     brief: message`Show music that lies elsewhere as a read-only folder.`,
     description: message`Mounts and stays in the foreground until it is stopped.`,
     footer: examples(
@@ -129,6 +144,7 @@ const unmount = command(
     ...cacheDir,
   }),
   {
+    usageLine: mountpointLast,
     brief: message`Stop a daemon and take its mount away.`,
     description: message`Waits until the mount is gone; detaches it if its daemon is dead.`,
     footer: examples(["musicfs unmount ~/Music"]),
@@ -152,6 +168,7 @@ const scan = command(
     object(configured),
   ),
   {
+    usageLine: onlyOptions,
     brief: message`Look for what was added, changed, moved or removed.`,
     description: message`Walks the origins and prints what differs from what is known.`,
     footer: examples([
@@ -176,6 +193,7 @@ const gc = command(
     object(configured),
   ),
   {
+    usageLine: onlyOptions,
     brief: message`Make the cache smaller.`,
     description:
       message`Evicts what was used least until the cache fits, and drops what nothing refers to.`,
@@ -195,6 +213,7 @@ const verify = command(
     object(configured),
   ),
   {
+    usageLine: onlyOptions,
     brief: message`Check every chunk of the cache.`,
     description: message`Exit code 1 if something is bad and stays so.`,
     footer: examples(["musicfs verify", "musicfs verify --repair"]),
@@ -212,6 +231,7 @@ const checkMount = command(
     ...json,
   }),
   {
+    usageLine: mountpointMaybe,
     brief: message`Find stale mounts and detach them.`,
     description:
       message`Prints one line a mount: absent, live, unanswered or stale. A live one is never touched.`,
@@ -236,6 +256,7 @@ const status = command(
     object(configured),
   ),
   {
+    usageLine: mountpointMaybe,
     brief: message`Show what a daemon and its cache are doing.`,
     footer: examples(["musicfs status", "musicfs status ~/Music --json"]),
   },

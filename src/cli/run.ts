@@ -1,4 +1,5 @@
 import { MusicfsError } from "../base/errors.ts";
+import type { Config } from "../mount/config.ts";
 import type { CliContext } from "./context.ts";
 import type { Flags } from "./config.ts";
 import type { Parsed } from "./parser.ts";
@@ -38,6 +39,12 @@ async function runQuick(
       const owner = uid === undefined ? undefined : { uid: Number(uid), gid: Number(gid ?? uid) };
       runStatfsProbe(path, { owner, write: (text) => context.stdout.write(text) });
       return DONE;
+    }
+    case "__probe-index": {
+      const { runIndexProbe } = await import("../store/index_probe.ts");
+      const { code, line } = await runIndexProbe(words[0] ?? "");
+      context.stdout.write(`${line}\n`);
+      return code;
     }
     case "--version":
     case "version": {
@@ -92,7 +99,7 @@ async function runConfigured(
   const { resolveConfig } = await import("./config.ts");
   const { createLog } = await import("./log.ts");
   const flags: Flags = flagsOf(parsed);
-  const resolve = () => resolveConfig(flags, configSources(context));
+  const resolve = (): Config => resolveConfig(flags, configSources(context));
   const config = resolve();
   const log = createLog({
     level: config.logLevel,
