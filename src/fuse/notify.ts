@@ -10,6 +10,13 @@ export function invalidateNode(node: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+/** The same for attributes alone: a negative offset leaves the pages. */
+export function invalidateAttributes(node: number): Uint8Array<ArrayBuffer> {
+  const bytes = invalidateNode(node);
+  new DataView(bytes.buffer).setBigInt64(OUT_HEADER_BYTES + 8, -1n, true);
+  return bytes;
+}
+
 /** `struct fuse_notify_inval_entry_out`: one name in a folder, also one known to be missing. */
 export function invalidateEntry(folderNode: number, name: string): Uint8Array<ArrayBuffer> {
   const nameBytes = encoder.encode(name);

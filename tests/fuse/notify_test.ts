@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
-import { invalidateEntry, invalidateNode, resend } from "../../src/fuse/notify.ts";
+import {
+  invalidateAttributes,
+  invalidateEntry,
+  invalidateNode,
+  resend,
+} from "../../src/fuse/notify.ts";
 import { sizeOf, StructView } from "./layout.ts";
 
 const HEADER = sizeOf("fuse_out_header");
@@ -12,6 +17,12 @@ Deno.test("invalidateNode() asks for all of a node to be forgotten", () => {
   assert.equal(out.u64("ino"), 2n ** 40n + 5n);
   assert.equal(out.u64("off"), 0n);
   assert.equal(out.u64("len"), 0n);
+});
+
+Deno.test("invalidateAttributes() leaves the pages of a node alone", () => {
+  const out = new StructView(invalidateAttributes(5), "fuse_notify_inval_inode_out", HEADER);
+  assert.equal(out.u64("ino"), 5n);
+  assert.equal(BigInt.asIntN(64, out.u64("off")), -1n);
 });
 
 Deno.test("invalidateEntry() counts the name in bytes and ends it with a NUL", () => {

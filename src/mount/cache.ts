@@ -1,0 +1,146 @@
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import { statFilesystem } from "../base/posix.ts";
+import { CdcChunker } from "../chunking/cdc_chunker.ts";
+import { openChunkHash } from "../chunking/chunk_hash.ts";
+import { openXxh64 } from "../chunking/xxh64.ts";
+import { ContentFetcher } from "../fetch/content_fetcher.ts";
+import { Library } from "../library/library.ts";
+import { Namespace } from "../library/namespace.ts";
+import { rebuildLibrary } from "../library/rebuild.ts";
+import { openOrigin } from "../origins/open.ts";
+import type { Origin } from "../origins/origin.ts";
+import { Extents } from "../reader/extents.ts";
+import { FileReader } from "../reader/file_reader.ts";
+import { Ingest } from "../reader/ingest.ts";
+import { CacheIndex } from "../store/cache_index.ts";
+import { DiskCasStore } from "../store/disk_cas_store.ts";
+import { Manifests } from "../store/manifests.ts";
+import { CacheDisk } from "../store/passthrough.ts";
+import { childProbe } from "../store/probe_child.ts";
+import { type OpenedIndex, openIndex } from "../store/safe_open.ts";
+import { Space } from "../store/space.ts";
+import type { Config } from "./config.ts";
+import { selfCommand } from "./self_command.ts";
+
+/** The size limit where none is configured, if half of what is free is not less. */
+const MAX_SIZE_BYTES = 20 * 1024 ** 3;
+
+/** What a cache is opened with. */
+export interface CacheOptions {
+  clock: Clock;
+  log: Log;
+  /** Chance in [0, 1). */
+  random: () => number;
+}
+
+/** Everything below the mount, opened: index, store, origins, library and reader. */
+export interface Cache extends AsyncDisposable {
+  readonly config: Config;
+  readonly opened: OpenedIndex;
+  readonly namespace: Namespace;
+  readonly library: Library;
+  readonly cacheIndex: CacheIndex;
+  readonly space: Space;
+  readonly disk: CacheDisk;
+  readonly store: DiskCasStore;
+  readonly manifests: Manifests;
+  readonly extents: Extents;
+  readonly origins: readonly Origin[];
+  readonly fetcher: ContentFetcher;
+  readonly reader: FileReader;
+}
+
+/**
+ * Opens the cache in `config.cacheDir`, whose lock the caller holds, and the origins.
+ *
+ * A damaged index is set aside and made again from what lies beside it. Throws `MusicfsError` if
+ * the folder cannot be used; an origin that cannot be reached is opened all the same.
+ */
+export async function openCache(config: Config, options: CacheOptions): Promise<Cache> {
+  const { cacheDir } = config;
+  const { clock, log, random } = options;
+  await using stack = new AsyncDisposableStack();
+  makeFolders(cacheDir);
+  const opened = await openIndex({
+    dir: `${cacheDir}/index`,
+    clock,
+    log,
+    probe: childProbe(selfCommand(), clock),
+    newEpoch: hexDigits(random, 32),
+  });
+  const { index } = opened;
+  stack.use(index);
+  const hash = await openChunkHash(config.hash);
+  const keyHash = await openChunkHash("xxh128");
+  const xxh64 = await openXxh64();
+  const cacheIndex = new CacheIndex(index, clock);
+  const disk = new CacheDisk({ cacheDir, clock, log });
+  const limitBytes = config.maxSizeBytes ?? defaultLimit(cacheDir);
+  const space = new Space({ cacheDir, index, cacheIndex, clock, log, limitBytes });
+  const store = new DiskCasStore({ cacheDir, hash, cacheIndex, space, disk });
+  const manifests = new Manifests({ index, cacheIndex, disk, cacheDir, hash, keyHash, log });
+  const keyOf = manifests.keyOf.bind(manifests);
+  const extents = new Extents({ cacheDir, cacheIndex, disk, space, keyOf, xxh64, log });
+  const origins = await openOrigins(config, { log, stack });
+  const byName = new Map(origins.map((origin) => [origin.name, origin]));
+  const { readTimeoutMs, exclude } = config;
+  const fetcher = new ContentFetcher({ origins: byName, clock, log, readTimeoutMs, random });
+  stack.use(fetcher);
+  const chunker = new CdcChunker();
+  const parts = { index, cacheIndex, manifests, extents, store, disk, hash, log };
+  const ingest = new Ingest({ ...parts, chunker });
+  const reader = new FileReader({ ...parts, fetcher, ingest, space, clock });
+  stack.use(reader);
+  const namespace = new Namespace(index);
+  const library = new Library({ index, namespace, origins, manifests, exclude, clock, log });
+  stack.use(library);
+  if (opened.created) await rebuildLibrary({ library, manifests, log });
+  const owned = stack.move();
+  return {
+    config,
+    opened,
+    namespace,
+    library,
+    cacheIndex,
+    space,
+    disk,
+    store,
+    manifests,
+    extents,
+    origins,
+    fetcher,
+    reader,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+async function openOrigins(
+  config: Config,
+  { log, stack }: { log: Log; stack: AsyncDisposableStack },
+): Promise<Origin[]> {
+  const configured = config.origins.toSorted((a, b) => a.priority - b.priority);
+  const origins: Origin[] = [];
+  for (const address of configured) {
+    const origin = await openOrigin(address, { log });
+    if (Symbol.asyncDispose in origin) stack.use(origin as Origin & AsyncDisposable);
+    origins.push(origin);
+  }
+  return origins;
+}
+
+function makeFolders(cacheDir: string): void {
+  for (const folder of ["tmp", "chunks", "manifests", "extents"]) {
+    Deno.mkdirSync(`${cacheDir}/${folder}`, { recursive: true, mode: 0o700 });
+  }
+}
+
+function defaultLimit(cacheDir: string): number {
+  const disk = statFilesystem(cacheDir);
+  const half = typeof disk === "number" ? MAX_SIZE_BYTES : Math.floor(disk.freeBytes / 2);
+  return Math.min(MAX_SIZE_BYTES, half);
+}
+
+function hexDigits(random: () => number, count: number): string {
+  return Array.from({ length: count }, () => Math.floor(random() * 16).toString(16)).join("");
+}

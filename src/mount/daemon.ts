@@ -1,0 +1,184 @@
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import { unmountFuse } from "../fuse/device.ts";
+import { ERRNO } from "../fuse/errno.ts";
+import type { FolderChange } from "../library/folder_change.ts";
+import { localFolder } from "../origins/open.ts";
+import { startBackgroundTasks } from "./background.ts";
+import { type Cache, openCache } from "./cache.ts";
+import { cacheCommands } from "./commands.ts";
+import type { Config } from "./config.ts";
+import { serveControl } from "./control.ts";
+import { directRootsOf } from "./direct_roots.ts";
+import { FuseMount } from "./fuse_mount.ts";
+import { acquireLock } from "./lock.ts";
+import { canonicalMountpoint } from "./mountpoint.ts";
+import { checkMountpoint } from "./mountpoint_check.ts";
+import { raiseReadAhead } from "./read_ahead_setting.ts";
+import { registerDaemon, registryPlace } from "./registry.ts";
+import { removeSession, writeSession } from "./session_file.ts";
+import { StopSignal } from "./stop_signal.ts";
+import { sdNotify } from "./systemd.ts";
+
+/** How long readers' requests are waited for when the daemon stops, in ms. */
+const DRAIN_MS_MAX = 5_000;
+
+/** How long the kernel may believe names and attributes, in s; changes are pushed to it. */
+const TTL_S = 3600;
+
+/** Kernels whose cached listings can be stale. Source: the architecture, section 2. */
+const STALE_LISTINGS = { first: [6, 9], last: [6, 12] } as const;
+
+/** What a daemon is given besides its configuration. */
+export interface DaemonOptions {
+  mountpoint: string;
+  clock: Clock;
+  log: Log;
+  env: (name: string) => string | undefined;
+  /** Chance in [0, 1). */
+  random: () => number;
+}
+
+/**
+ * Mounts, and serves until told to stop.
+ *
+ * Lock, registry, stale mount, index, mount, `READY=1`: in this order, so that a second daemon is
+ * turned away before it touches anything. Throws `MusicfsError` if it cannot start.
+ *
+ * @returns the exit code
+ */
+export async function runDaemon(config: Config, options: DaemonOptions): Promise<number> {
+  const { clock, log, env } = options;
+  const mountpoint = canonicalMountpoint(options.mountpoint);
+  const notify = (state: string): boolean => sdNotify(state, { socket: env("NOTIFY_SOCKET") });
+  await using stack = new AsyncDisposableStack();
+  Deno.mkdirSync(config.cacheDir, { recursive: true, mode: 0o700 });
+  const pid = Deno.pid;
+  stack.use(acquireLock(config.cacheDir, { pid, supervisor_pid: null, mountpoint }));
+  const info = { pid, cache_dir: config.cacheDir, mountpoint };
+  stack.use(registerDaemon(info, registryPlace(env)));
+  const roots = config.origins.map(({ url }) => localFolder(url)).filter((root) =>
+    root !== undefined
+  );
+  await checkMountpoint(mountpoint, { folders: [config.cacheDir, ...roots], clock });
+  const stop = stack.use(new StopSignal(log, () => Deno.exit(1)));
+  stack.use(catchFaults({ mountpoint, log, stop }));
+  const cache = stack.use(await openCache(config, options));
+  const mount = await startMount(cache, mountpoint, options);
+  const commands = cacheCommands(cache, { mount, mountpoint, clock });
+  const control = await serveControl({
+    path: `${config.cacheDir}/control.sock`,
+    commands: { ...commands, unmount: () => Promise.resolve(stop.stop("unmount")) },
+    log,
+  });
+  stack.use(control);
+  const tasks = stack.use(startBackgroundTasks(cache, { clock, log, mountpoint }));
+  mount.ended.then(
+    (errno) => {
+      if (errno !== ERRNO.ENODEV) log.error("The FUSE session ended", { errno });
+      stop.stop(errno === ERRNO.ENODEV ? "outside" : "fault");
+    },
+    (error) => {
+      log.error("The FUSE worker failed", { error });
+      stop.stop("fault");
+    },
+  );
+  log.info(`Mounted at ${mountpoint}`, { cache: config.cacheDir, pid });
+  notify(`READY=1\nSTATUS=Mounted at ${mountpoint}`);
+
+  const reason = await stop.stopped;
+  const began = clock.monotonic();
+  notify(`STOPPING=1\nSTATUS=Stopping: ${reason}`);
+  await tasks[Symbol.asyncDispose]();
+  await mount.drain(DRAIN_MS_MAX);
+  if (reason !== "handover") {
+    await mount.unmount();
+    await removeSession(config.cacheDir);
+  }
+  await stack.disposeAsync();
+  log.info("Stopped", { reason, ms: Math.round(clock.monotonic() - began) });
+  return reason === "fault" ? 1 : 0;
+}
+
+async function startMount(
+  cache: Cache,
+  mountpoint: string,
+  options: DaemonOptions,
+): Promise<FuseMount> {
+  const { config, library } = cache;
+  const uid = Deno.uid() ?? 0;
+  const gid = Deno.gid() ?? 0;
+  const directRoots = await directRootsOf(cache, options.clock);
+  const mount = await FuseMount.start({
+    cache,
+    mountpoint,
+    uid,
+    gid,
+    allowOther: config.allowOther,
+    presentation: {
+      uid: config.uid ?? uid,
+      gid: config.gid ?? gid,
+      umask: config.umask,
+      ttlS: TTL_S,
+    },
+    cacheFolders: !hasStaleListings(Deno.osRelease()),
+    directRoots,
+    passthrough: directRoots.length > 0 && uid === 0,
+    nonce: 1 + Math.floor(options.random() * 2 ** 20),
+    clock: options.clock,
+    log: options.log,
+  });
+  library.onChange = async (changes: readonly FolderChange[]): Promise<void> => {
+    await mount.invalidate(changes);
+    library.settled(changes.map((change) => change.folder));
+  };
+  await writeSession(config.cacheDir, {
+    format: 1,
+    mountpoint,
+    epoch: cache.opened.index.epoch,
+    agreed: await mount.agreed,
+    uid,
+  });
+  if (uid === 0) raiseReadAhead(mountpoint, options.log);
+  return mount;
+}
+
+/** Whether this kernel's cached listings cannot be trusted; `release` is like "6.11.0-9-generic". */
+export function hasStaleListings(release: string): boolean {
+  const [major = 0, minor = 0] = release.split(".").map((part) => parseInt(part, 10));
+  const { first, last } = STALE_LISTINGS;
+  return major === first[0] && minor >= first[1] && minor <= last[1];
+}
+
+/**
+ * Logs what nobody caught, with its stack, and takes the daemon down in order: nothing may be left
+ * hanging in a mount whose daemon no longer knows what it is doing.
+ */
+function catchFaults(
+  { mountpoint, log, stop }: { mountpoint: string; log: Log; stop: StopSignal },
+): Disposable {
+  let seen = 0;
+  const fault = (kind: string, error: unknown): void => {
+    log.error(`Unhandled ${kind}`, { thread: "main", error });
+    seen += 1;
+    stop.stop("fault");
+    if (seen < 3) return;
+    unmountFuse(mountpoint, { uid: Deno.uid() ?? 0, detach: true }).finally(() => Deno.exit(1));
+  };
+  const onError = (event: ErrorEvent): void => {
+    event.preventDefault();
+    fault("error", event.error);
+  };
+  const onRejection = (event: PromiseRejectionEvent): void => {
+    event.preventDefault();
+    fault("rejection", event.reason);
+  };
+  globalThis.addEventListener("error", onError);
+  globalThis.addEventListener("unhandledrejection", onRejection);
+  return {
+    [Symbol.dispose]: () => {
+      globalThis.removeEventListener("error", onError);
+      globalThis.removeEventListener("unhandledrejection", onRejection);
+    },
+  };
+}

@@ -1,0 +1,36 @@
+import type { Clock } from "../base/clock.ts";
+import { isLocalDisk } from "../origins/local_disk.ts";
+import { localFolder } from "../origins/open.ts";
+import type { Cache } from "./cache.ts";
+
+/** A disk that does not answer within this time is taken for a network's, in ms. */
+const STATFS_MS_MAX = 1_000;
+
+/**
+ * The origins whose files are opened themselves, without the cache: none with `cache = "on"`, the
+ * local folders with "off", those on a disk of this machine with "auto".
+ */
+export async function directRootsOf(
+  { config }: Cache,
+  clock: Clock,
+): Promise<{ origin: string; root: string }[]> {
+  if (config.cache === "on") return [];
+  const roots: { origin: string; root: string }[] = [];
+  for (const [at, origin] of config.origins.entries()) {
+    const root = localFolder(origin.url);
+    const name = cache.origins[at]?.name;
+    if (root === undefined || name === undefined) continue;
+    if (config.cache === "off" || await isLocalSoon(root, clock)) {
+      roots.push({ origin: name, root });
+    }
+  }
+  return roots;
+}
+
+async function isLocalSoon(root: string, clock: Clock): Promise<boolean> {
+  const timer = new AbortController();
+  const late = clock.sleep(STATFS_MS_MAX, timer.signal).then(() => false, () => false);
+  const isLocal = await Promise.race([isLocalDisk(root), late]);
+  timer.abort();
+  return isLocal;
+}

@@ -1,0 +1,211 @@
+import type { Clock } from "../base/clock.ts";
+import { MusicfsError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { libc } from "../base/posix.ts";
+import { mountFuse, unmountFuse } from "../fuse/device.ts";
+import type { Negotiated } from "../fuse/negotiation.ts";
+import { invalidateAttributes, invalidateEntry, invalidateNode, Notifier } from "../fuse/notify.ts";
+import { type FileHandles, Operations } from "../fuse/operations.ts";
+import { type Presentation, Reply } from "../fuse/reply.ts";
+import type { FolderChange } from "../library/folder_change.ts";
+import { nodeIdOf } from "../library/node_id.ts";
+import type { Cache } from "./cache.ts";
+import { DeferredRequests } from "./deferred_requests.ts";
+import { musicfsMountAt } from "./mount_table.ts";
+import type { WorkerMessage, WorkerReport, WorkerStart } from "./worker_messages.ts";
+
+/** How long an unmount is tried before the mount is detached under its open files, in ms. */
+const BUSY_MS_MAX = 3_000;
+const BUSY_RETRY_MS = 100;
+
+/** The worker must load, open the index and answer INIT within this time. */
+const START_MS_MAX = 30_000;
+
+/** How a mount is made. */
+export interface FuseMountOptions {
+  cache: Cache;
+  mountpoint: string;
+  /** Of the user who mounts. */
+  uid: number;
+  gid: number;
+  allowOther: boolean;
+  presentation: Presentation;
+  cacheFolders: boolean;
+  directRoots: readonly { origin: string; root: string }[];
+  passthrough: boolean;
+  /** Told when a file that is read through the cache is opened. */
+  opened: (version: number) => void;
+  /** From 1 to 2^20. */
+  nonce: number;
+  clock: Clock;
+  log: Log;
+}
+
+/**
+ * A mount, the worker that serves it, and the main thread's share in serving.
+ *
+ * `start` returns when the kernel and the daemon have agreed (INIT) and requests are answered.
+ */
+export class FuseMount {
+  /** The errno that ended the session, once it has: `ENODEV` after an unmount. */
+  readonly ended: Promise<number>;
+  readonly agreed: Promise<Negotiated>;
+  report: WorkerReport | undefined;
+  readonly #options: FuseMountOptions;
+  readonly #worker: Worker;
+  readonly #requests: DeferredRequests;
+  readonly #notifier: Notifier;
+  #isOver = false;
+
+  private constructor(options: FuseMountOptions, readonly descriptor: number) {
+    this.#options = options;
+    const { cache, presentation, log } = options;
+    const reply = new Reply(presentation);
+    const operations = new Operations({
+      namespace: cache.namespace,
+      files: noFiles,
+      reply,
+      cacheFolders: options.cacheFolders,
+    });
+    this.#requests = new DeferredRequests({ ...cache, descriptor, operations, reply, log });
+    this.#notifier = new Notifier(descriptor);
+    this.#worker = new Worker(new URL("./fuse_worker.ts", import.meta.url), { type: "module" });
+    const ended = Promise.withResolvers<number>();
+    const agreed = Promise.withResolvers<Negotiated>();
+    this.ended = ended.promise;
+    this.agreed = agreed.promise;
+    this.agreed.catch(() => undefined);
+    this.ended.catch(() => undefined);
+    this.#worker.onmessage = (event: MessageEvent<WorkerMessage>): void => {
+      const message = event.data;
+      if (message.type === "initialized") agreed.resolve(message.agreed);
+      else if (message.type === "ended") {
+        this.#isOver = true;
+        ended.resolve(message.errno);
+      } else this.#hear(message);
+    };
+    this.#worker.onerror = (event): void => {
+      event.preventDefault();
+      const error = new Error(`The FUSE worker died: ${event.message}`);
+      this.#isOver = true;
+      agreed.reject(error);
+      ended.reject(error);
+    };
+  }
+
+  /** Mounts and begins to serve. Throws `denied` if it cannot be mounted; nothing is left then. */
+  static async start(options: FuseMountOptions): Promise<FuseMount> {
+    const descriptor = await mountFuse(options);
+    const mount = new FuseMount(options, descriptor);
+    const timer = new AbortController();
+    try {
+      mount.#startWorker();
+      await Promise.race([mount.agreed, startTimeout(options.clock, timer.signal)]);
+      return mount;
+    } catch (error) {
+      await unmountFuse(options.mountpoint, { uid: options.uid, detach: true });
+      throw error;
+    } finally {
+      timer.abort();
+    }
+  }
+
+  /** Requests that wait for an origin. */
+  get waiting(): number {
+    return this.#requests.waiting;
+  }
+
+  /**
+   * Makes the kernel forget what changed. Resolves when it was told.
+   *
+   * A node whose version is no longer current keeps its pages: they are right for who has it open.
+   */
+  async invalidate(changes: readonly FolderChange[]): Promise<void> {
+    if (this.#isOver) return;
+    const messages = function* (): Iterable<Uint8Array<ArrayBuffer>> {
+      for (const { folder, names, nodes } of changes) {
+        const folderNode = nodeIdOf(folder, 0);
+        yield invalidateNode(folderNode);
+        for (const name of names) yield invalidateEntry(folderNode, name);
+        for (const node of nodes) {
+          if (node !== folderNode) yield invalidateAttributes(node);
+        }
+      }
+    };
+    await this.#notifier.send(messages());
+  }
+
+  /** Waits for the readers' requests, at most `limitMs`, and answers `EIO` to those left over. */
+  async drain(limitMs: number): Promise<void> {
+    const timer = new AbortController();
+    const limit = this.#options.clock.sleep(limitMs, timer.signal).catch(() => undefined);
+    await Promise.race([this.#requests.drained(), limit]);
+    timer.abort();
+    await this.#requests.stop();
+  }
+
+  /** Unmounts; while files are open at first politely, then under them. */
+  async unmount(): Promise<void> {
+    const { mountpoint, uid, clock } = this.#options;
+    const until = clock.monotonic() + BUSY_MS_MAX;
+    while (!this.#isOver && musicfsMountAt(mountpoint)) {
+      const detach = clock.monotonic() >= until;
+      if (await unmountFuse(mountpoint, { uid, detach }) || detach) break;
+      await clock.sleep(BUSY_RETRY_MS);
+    }
+  }
+
+  #startWorker(): void {
+    const { cache, presentation, cacheFolders, directRoots, passthrough, nonce } = this.#options;
+    const start: WorkerStart = {
+      descriptor: this.descriptor,
+      cacheDir: cache.config.cacheDir,
+      shared: cache.opened.shared,
+      presentation,
+      hash: cache.config.hash,
+      cacheFolders,
+      directRoots,
+      passthrough,
+      nonce,
+      agreed: undefined,
+    };
+    this.#worker.postMessage(start);
+  }
+
+  #hear(message: WorkerMessage): void {
+    const { cache, log } = this.#options;
+    switch (message.type) {
+      case "deferred":
+        return this.#requests.accept(message.request);
+      case "interrupted":
+        return this.#requests.interrupt(message.uniqueLow, message.uniqueHigh);
+      case "opened":
+        return this.#options.opened(message.version);
+      case "report":
+        this.report = message.report;
+        return cache.reader.noteUses(message.report.uses);
+      case "failed":
+        return log.error("A request failed", { opcode: message.opcode, error: message.error });
+    }
+  }
+}
+
+/** The main thread opens no files: an OPEN that it is handed is refused with `ESTALE`. */
+const noFiles: FileHandles = {
+  open: () => "deferred",
+  read: () => -1,
+  release: () => undefined,
+};
+
+async function startTimeout(clock: Clock, signal: AbortSignal): Promise<never> {
+  await clock.sleep(START_MS_MAX, signal);
+  throw new MusicfsError("timed_out", "Cannot mount: the kernel sent no request within 30 s", {
+    op: "fuse.start",
+    subject: "/dev/fuse",
+  });
+}
+
+/** Closes a descriptor of a mount that is over. */
+export function closeDevice(descriptor: number): void {
+  libc.close(descriptor);
+}

@@ -1,0 +1,97 @@
+/// <reference lib="deno.worker" />
+/**
+ * The FUSE worker: a thread that blocks in `read(2)` on `/dev/fuse` and answers all that needs no
+ * origin. It is told one thing, at its start, and then only tells.
+ */
+import { openChunkHash } from "../chunking/chunk_hash.ts";
+import { openXxh64 } from "../chunking/xxh64.ts";
+import { systemClock } from "../base/clock.ts";
+import { OpenFiles } from "../fuse/open_files.ts";
+import { Operations } from "../fuse/operations.ts";
+import { Reply } from "../fuse/reply.ts";
+import { serveSession, type SessionHooks } from "../fuse/session.ts";
+import { Namespace } from "../library/namespace.ts";
+import { CachedReader } from "../reader/cached_reader.ts";
+import type { Index } from "../store/index.ts";
+import { sourceKeyOf } from "../store/file_version.ts";
+import { openIndexReader } from "../store/safe_open.ts";
+import { DirectFiles } from "./direct_files.ts";
+import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
+
+function tell(message: WorkerMessage): void {
+  self.postMessage(message);
+}
+
+self.onmessage = async (event: MessageEvent<WorkerStart>): Promise<void> => {
+  tell({ type: "ended", errno: await serve(event.data) });
+};
+
+async function serve(start: WorkerStart): Promise<number> {
+  const { descriptor, cacheDir, shared } = start;
+  const index = await openIndexReader({ dir: `${cacheDir}/index`, shared });
+  const namespace = new Namespace(index);
+  const keyHash = await openChunkHash("xxh128");
+  const reader = new CachedReader({
+    index,
+    cacheDir,
+    hash: await openChunkHash(start.hash),
+    xxh64: await openXxh64(),
+    clock: systemClock,
+    keyOf: (version) => sourceKeyOf(version.sources[0], keyHash),
+    describe: (version) => namespace.version(version),
+  });
+  const direct = new DirectFiles({ ...start, namespace });
+  const files = new OpenFiles({
+    namespace,
+    reader,
+    direct,
+    observer: { opened: (version) => tell({ type: "opened", version }) },
+    nonce: start.nonce,
+  });
+  const reply = new Reply(start.presentation);
+  const operations = new Operations({ namespace, files, reply, cacheFolders: start.cacheFolders });
+  tell({ type: "ready" });
+  return serveSession({
+    descriptor,
+    operations,
+    reply,
+    hooks: hooksOf({ index, reader, direct, files }),
+    clock: systemClock,
+    passthrough: start.passthrough,
+  });
+}
+
+function hooksOf(parts: {
+  index: Index;
+  reader: CachedReader;
+  direct: DirectFiles;
+  files: OpenFiles;
+}): SessionHooks {
+  const { index, reader, direct, files } = parts;
+  return {
+    initialized: (agreed) => {
+      direct.allowPassthrough(agreed.passthrough);
+      tell({ type: "initialized", agreed });
+    },
+    deferred: (request) => tell({ type: "deferred", request }),
+    interrupted: (uniqueLow, uniqueHigh) => tell({ type: "interrupted", uniqueLow, uniqueHigh }),
+    failed: (opcode, error) => {
+      const text = error instanceof Error ? error.stack ?? error.message : String(error);
+      tell({ type: "failed", opcode, error: text });
+    },
+    refresh: () => index.releaseSnapshot(),
+    idle: () => index.releaseSnapshot(),
+    generation: () => index.generation(),
+    report: () =>
+      tell({
+        type: "report",
+        report: {
+          openHandles: files.handles,
+          passthroughOpens: direct.passthroughOpens,
+          cacheBytes: files.cacheBytes,
+          directBytes: files.directBytes,
+          uses: reader.uses(),
+        },
+      }),
+  };
+}
