@@ -76,7 +76,7 @@ const CASES: readonly Case[] = [
   },
   {
     name: "broken TOML",
-    before: `printf 'max_size = "1G"\\ncache = [\\n' >config.toml`,
+    before: `printf 'max_size = "1G"\\ncache = = 3\\n' >config.toml`,
     args: [...MOUNT, "--config", "config.toml"],
     code: 2,
     says: /config\.toml.*\b2\b/,

@@ -49,6 +49,10 @@ export async function readableCommand(dir: string): Promise<string[]> {
   for (const name of ["main.ts", "src", "deno.json", "deno.lock", "package.json", "node_modules"]) {
     await output("cp", ["-a", join(PROJECT_DIR, name), bin]);
   }
+  // Else Deno would ask the registry about every package, having no cache of its own there.
+  const config = join(bin, "deno.json");
+  const text = await Deno.readTextFile(config);
+  await Deno.writeTextFile(config, text.replace(/("nodeModulesDir": )"auto"/, '$1"manual"'));
   await output("chmod", ["-R", "a+rX", bin]);
-  return [executable, "run", "-A", "--config", join(bin, "deno.json"), join(bin, "main.ts")];
+  return [executable, "run", "-A", "--config", config, join(bin, "main.ts")];
 }
