@@ -16,7 +16,7 @@
  * a plain exception. `useWritemap` is never used: with it, a full disk is a SIGBUS.
  *
  * Reads go through a read transaction of our own instead of lmdb-js's: its own is let go by a
- * `setTimeout` a renewal, and in a thread that never returns to its event loop those pile up.
+ * `setTimeout` at each renewal, and in a thread that never returns to its event loop those pile up.
  */
 import * as lmdb from "lmdb";
 import type { Xxh64 } from "../chunking/xxh64.ts";
@@ -34,6 +34,8 @@ const MAP_BYTES = 4 * 1024 ** 3;
 /** Free bytes below which a failed write is put down to a full disk. */
 const FULL_BYTES_MAX = 1024 * 1024;
 
+const MDB_RDONLY = 0x20000;
+
 const EIO = 5;
 const ENOSPC = 28;
 const EDQUOT = 122;
@@ -46,6 +48,9 @@ interface ReadTransaction {
   readonly address: number;
   /** Its holder and the cursors open on it. */
   readonly refCount: number;
+  /** Whether `done()` by the last of them ends it. */
+  notCurrent: boolean;
+  use(): void;
   done(): void;
 }
 interface ReadOptions {
@@ -76,11 +81,11 @@ interface NativeRoot {
   openDB(options: unknown): NativeTable | undefined;
   transactionSync(change: () => unknown): unknown;
   getWriteTxnId(): number;
-  useReadTransaction(): ReadTransaction;
-  resetReadTxn(): void;
+  readonly env: unknown;
   close(): Promise<void>;
 }
 interface Addon {
+  Txn: new (env: unknown, flags: number) => ReadTransaction;
   resetTxn(address: number): void;
 }
 
@@ -310,9 +315,9 @@ export class LmdbIndex implements Index {
 
   #takeSnapshot(): ReadOptions {
     if (this.#closed) throw new Error("The index is closed");
-    const transaction = this.#root.useReadTransaction();
-    // Makes lmdb-js forget it: from here on only `releaseSnapshot` decides how long it lives.
-    this.#root.resetReadTxn();
+    const transaction = new this.#addon.Txn(this.#root.env, MDB_RDONLY);
+    transaction.use();
+    transaction.notCurrent = true;
     return { transaction };
   }
 
