@@ -43,3 +43,12 @@ export function makeFolder(folder: string): boolean {
     throw error;
   }
 }
+
+/**
+ * The id that a file of `folder` (`00` to `ff`) is named by: 8 or 16 bytes in lower-case hex, and it
+ * must lie where it belongs; undefined for anything else.
+ */
+export function idOf(name: string, folder: string): Uint8Array<ArrayBuffer> | undefined {
+  if (!name.startsWith(folder) || !/^(?:[0-9a-f]{16}){1,2}$/.test(name)) return undefined;
+  return Uint8Array.fromHex(name);
+}
