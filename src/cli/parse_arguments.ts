@@ -1,6 +1,6 @@
 import { runParserSync } from "@optique/core/facade";
 import { formatMessage, message, text } from "@optique/core/message";
-import type { Usage } from "@optique/core/usage";
+import { extractCommandNames, type Usage } from "@optique/core/usage";
 import type { Output } from "./output.ts";
 import { type Parsed, parser } from "./parser.ts";
 import { UsageError } from "./usage_error.ts";
@@ -52,7 +52,9 @@ export function parseArguments(argv: readonly string[], stdout: Output): Parsed 
       stderr: () => {},
       onError: (_exitCode, error) => {
         const said = formatMessage(error, { colors: false, quotes: true });
-        throw new UsageError(oneLine(said), { subject: argv.join(" ") });
+        throw new UsageError(`${oneLine(said)} See "${helpFor(argv)}".`, {
+          subject: argv[0] ?? "",
+        });
       },
     });
   } catch (error) {
@@ -60,6 +62,12 @@ export function parseArguments(argv: readonly string[], stdout: Output): Parsed 
     stdout.write(isCompletion && rest !== "" && !rest.endsWith("\n") ? `${rest}\n` : rest);
     return undefined;
   }
+}
+
+/** How to find out more: about the command, if the first word is one. */
+function helpFor(argv: readonly string[]): string {
+  const name = argv[0] ?? "";
+  return extractCommandNames(parser.usage).has(name) ? `musicfs ${name} --help` : "musicfs --help";
 }
 
 /** A suggestion follows the error after an empty line: `Did you mean …?` */

@@ -58,7 +58,7 @@ const names = v.pipe(
   ),
 );
 
-const MASK = 'an octal mask in quotes, like "022"';
+const MASK = 'an octal mask like "022"';
 
 /** Every option but the origins, by its TOML key. */
 export const SETTINGS = {

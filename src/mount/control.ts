@@ -30,7 +30,7 @@ const UNSENT_BYTES_MAX = 64 * 1024 * 1024;
 
 /** A control socket that is being served. */
 export interface ControlServer extends AsyncDisposable {
-  /** Commands under way. */
+  /** Commands under way, also those whose client has gone. */
   readonly running: number;
 }
 
@@ -95,19 +95,23 @@ export async function serveControl(options: {
   for (const [name, handler] of Object.entries(options.streams ?? {})) handlers.set(name, handler);
   const listener = await listenPrivately(path);
   const clients = new Map<Client, Promise<void>>();
+  let running = 0;
+  const count = (change: 1 | -1): void => {
+    running += change;
+  };
   const accepting = (async () => {
     for await (const connection of listener) {
       if (clients.size >= CONNECTIONS_MAX) {
         connection.close();
         continue;
       }
-      const client = new Client(connection, { handlers, log });
+      const client = new Client(connection, { handlers, log, count });
       clients.set(client, client.serve().finally(() => clients.delete(client)));
     }
   })();
   return {
     get running() {
-      return [...clients.keys()].reduce((sum, client) => sum + client.running, 0);
+      return running;
     },
     [Symbol.asyncDispose]: async () => {
       closeQuietly(listener);
@@ -120,21 +124,27 @@ export async function serveControl(options: {
 
 /** One connection. */
 class Client {
-  running = 0;
   readonly #gone = new AbortController();
   readonly #connection: Deno.Conn;
   readonly #handlers: ReadonlyMap<string, ControlHandler>;
   readonly #log: Log;
+  readonly #count: (change: 1 | -1) => void;
   #sending: Promise<void> = Promise.resolve();
   #unsentBytes = 0;
 
   constructor(
     connection: Deno.Conn,
-    options: { handlers: ReadonlyMap<string, ControlHandler>; log: Log },
+    options: {
+      handlers: ReadonlyMap<string, ControlHandler>;
+      log: Log;
+      /** Told of each command that begins and ends. */
+      count: (change: 1 | -1) => void;
+    },
   ) {
     this.#connection = connection;
     this.#handlers = options.handlers;
     this.#log = options.log;
+    this.#count = options.count;
   }
 
   /** Reads requests until the client goes away; commands it began run on. */
@@ -178,7 +188,7 @@ class Client {
 
   /** Not awaited by anybody: it handles its own errors, and outlives the connection. */
   async #run(id: number, call: () => Promise<unknown>): Promise<void> {
-    this.running += 1;
+    this.#count(1);
     try {
       this.#send({ id, result: await call() });
     } catch (error) {
@@ -187,7 +197,7 @@ class Client {
       const message = error instanceof Error ? error.message : String(error);
       this.#send({ id, error: { code: isKnown ? error.code : "bug", message } });
     } finally {
-      this.running -= 1;
+      this.#count(-1);
     }
   }
 
