@@ -1,3 +1,5 @@
+import { type ChunkHash, hex } from "../chunking/chunk_hash.ts";
+
 /** Where the bytes of a version may be read. */
 export interface VersionSource {
   /** Identity of the origin (`Origin.name`). */
@@ -25,3 +27,23 @@ export interface FileVersion {
  * It hashes the preferred source's origin, path and version, so that it outlives the index.
  */
 export type VersionKey = string;
+
+const encoder = new TextEncoder();
+
+/** The key of a version: that of its preferred source. */
+export function versionKeyOf(version: FileVersion, hash: ChunkHash): VersionKey {
+  return sourceKeyOf(version.sources[0], hash);
+}
+
+/**
+ * The key of one source. `hash` is always xxh128, whatever names the chunks: keys have one form.
+ */
+export function sourceKeyOf({ origin, path, version }: VersionSource, hash: ChunkHash): VersionKey {
+  if (hash.name !== "xxh128") throw new TypeError(`Version keys are xxh128, not ${hash.name}`);
+  return hex(hash.digest(encoder.encode(`${origin}\0${path}\0${version}`)));
+}
+
+/** Where a version's file lies in `<cache>/manifests` or `<cache>/extents`. */
+export function versionFilePath(folder: string, key: VersionKey): string {
+  return `${folder}/${key.slice(0, 2)}/${key}`;
+}

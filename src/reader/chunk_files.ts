@@ -1,0 +1,112 @@
+import type { Clock } from "../base/clock.ts";
+import { libc, O_CLOEXEC, O_RDONLY, preadFully } from "../base/posix.ts";
+import type { ChunkHash } from "../chunking/chunk_hash.ts";
+import { CHUNK_BYTES_MAX } from "../chunking/chunk_sizes.ts";
+import { ChunkStamp, hasStamp } from "./chunk_stamp.ts";
+
+const HEX = new TextEncoder().encode("0123456789abcdef");
+
+/**
+ * A file that changed this recently, in ms, is not remembered as checked: before Linux 6.13 two
+ * changes within one tick (up to 10 ms) leave the same ctime, and the second would go unseen.
+ */
+const SETTLED_MS = 50;
+
+/** Which chunk, and which part of it. */
+export interface ChunkSlice {
+  /** The list's hashes, one after another, and where this chunk's begins. */
+  hashes: Uint8Array<ArrayBuffer>;
+  hashAt: number;
+  /** Bytes of the whole chunk. */
+  length: number;
+  /** Where in the chunk to begin. */
+  from: number;
+  /** Stamps of chunks that were checked, and where this chunk's lies. */
+  stamps: Uint32Array;
+  stampAt: number;
+}
+
+/**
+ * Reads slices of chunk files, checked. Synchronous, for the FUSE worker: four system calls for a
+ * slice of a chunk that was checked before (open, pread, statx, close).
+ */
+export class ChunkFiles {
+  readonly #hash: ChunkHash;
+  readonly #clock: Clock;
+  /** `<cacheDir>/chunks/ab/<hex>` and a NUL; the hex is written anew for each chunk. */
+  readonly #path: Uint8Array<ArrayBuffer>;
+  readonly #folderAt: number;
+  readonly #scratch = new Uint8Array(CHUNK_BYTES_MAX);
+  readonly #stamp = new ChunkStamp();
+  readonly #before = new Uint32Array(4);
+  /** Chunks checked in full, and chunks that failed the check or were not to be read. */
+  readonly counters = { checked: 0, failed: 0 };
+
+  constructor(
+    cacheDir: string,
+    { hash, clock }: { hash: ChunkHash; clock: Clock },
+  ) {
+    this.#hash = hash;
+    this.#clock = clock;
+    const folder = new TextEncoder().encode(`${cacheDir}/chunks/`);
+    this.#folderAt = folder.length;
+    this.#path = new Uint8Array(folder.length + 3 + 2 * hash.bytes + 1);
+    this.#path.set(folder);
+    this.#path[folder.length + 2] = "/".charCodeAt(0);
+  }
+
+  /** Fills `into` with the slice; false if the chunk is missing or not what its hash says. */
+  read(slice: ChunkSlice, into: Uint8Array<ArrayBuffer>): boolean {
+    this.#writePath(slice.hashes, slice.hashAt);
+    const descriptor = libc.open(this.#path, O_RDONLY | O_CLOEXEC, 0);
+    const sound = descriptor >= 0 &&
+      (this.#readChecked(descriptor, slice, into) || this.#readAndCheck(descriptor, slice, into));
+    if (descriptor >= 0) libc.close(descriptor);
+    if (!sound) this.counters.failed += 1;
+    return sound;
+  }
+
+  /** The slice alone, if the file is the very one that was checked. */
+  #readChecked(
+    descriptor: number,
+    { from, stamps, stampAt }: ChunkSlice,
+    into: Uint8Array<ArrayBuffer>,
+  ): boolean {
+    if (!hasStamp(stamps, stampAt)) return false;
+    const n = libc.pread(descriptor, into, BigInt(into.length), BigInt(from));
+    if (n !== into.length && preadFully(descriptor, into, from) !== into.length) return false;
+    // After the read: had the file changed before or during it, its ctime would be another now.
+    return this.#stamp.take(descriptor) && this.#stamp.isAt(stamps, stampAt);
+  }
+
+  /** The whole chunk against its hash; then the slice of those very bytes. */
+  #readAndCheck(descriptor: number, slice: ChunkSlice, into: Uint8Array<ArrayBuffer>): boolean {
+    const { hashes, hashAt, length, from, stamps, stampAt } = slice;
+    const stamp = this.#stamp;
+    if (length > CHUNK_BYTES_MAX || !stamp.take(descriptor) || stamp.size !== length) return false;
+    stamp.putAt(this.#before, 0);
+    const whole = into.length === length ? into : this.#scratch.subarray(0, length);
+    if (preadFully(descriptor, whole, 0) !== length) return false;
+    this.counters.checked += 1;
+    const digest = this.#hash.digest(whole);
+    for (let i = 0; i < digest.length; i += 1) if (digest[i] !== hashes[hashAt + i]) return false;
+    // The stamp vouches for these bytes only if nothing changed while they were read.
+    const settled = stamp.take(descriptor) && stamp.isAt(this.#before, 0) &&
+      this.#clock.now() - stamp.changedMs >= SETTLED_MS;
+    if (settled) stamp.putAt(stamps, stampAt);
+    if (whole !== into) into.set(whole.subarray(from, from + into.length));
+    return true;
+  }
+
+  #writePath(hashes: Uint8Array, hashAt: number): void {
+    const path = this.#path;
+    const nameAt = this.#folderAt + 3;
+    for (let i = 0; i < this.#hash.bytes; i += 1) {
+      const byte = hashes[hashAt + i] ?? 0;
+      path[nameAt + 2 * i] = HEX[byte >> 4] ?? 0;
+      path[nameAt + 2 * i + 1] = HEX[byte & 15] ?? 0;
+    }
+    path[this.#folderAt] = path[nameAt] ?? 0;
+    path[this.#folderAt + 1] = path[nameAt + 1] ?? 0;
+  }
+}

@@ -1,0 +1,179 @@
+import { setImmediate } from "node:timers/promises";
+import { MusicfsError } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import type { Log } from "../base/log.ts";
+import type { CdcChunker } from "../chunking/cdc_chunker.ts";
+import type { ChunkHash } from "../chunking/chunk_hash.ts";
+import type { ChunkList } from "../chunking/chunk_list.ts";
+import type { Chunk } from "../chunking/chunk_manifest.ts";
+import type { CacheIndex } from "../store/cache_index.ts";
+import type { CasStore } from "../store/cas_store.ts";
+import type { FileVersion } from "../store/file_version.ts";
+import type { Index } from "../store/index.ts";
+import type { Manifests } from "../store/manifests.ts";
+import type { CacheDisk } from "../store/passthrough.ts";
+import type { Extents } from "./extents.ts";
+
+/** What `Ingest` is made of. */
+export interface IngestOptions {
+  index: Index;
+  cacheIndex: CacheIndex;
+  manifests: Manifests;
+  extents: Extents;
+  store: CasStore;
+  disk: CacheDisk;
+  chunker: CdcChunker;
+  /** Names chunks. */
+  hash: ChunkHash;
+  log: Log;
+}
+
+/** What was turned into chunks so far. */
+export interface IngestStats {
+  /** Bytes cut, hashed and stored (or found to be there already). */
+  bytes: number;
+  chunks: number;
+  commits: number;
+  /** Times it ended early: no room, the disk refused, or an extent was not what it should be. */
+  stopped: number;
+}
+
+/**
+ * Moves frontiers: turns the bytes of extents into chunks, in order, from each file's start.
+ *
+ * One window (4 MiB) at a time, with a turn of the event loop between two, and one file at a time:
+ * reads that miss are answered meanwhile. Each window is one commit. A crash at any point costs the
+ * work of a window: chunks come first, then the list that names them, and only then are the extent's
+ * blocks freed.
+ */
+export class Ingest implements AsyncDisposable {
+  readonly #options: IngestOptions;
+  readonly #waiting = new Map<number, FileVersion>();
+  readonly #stats: IngestStats = { bytes: 0, chunks: 0, commits: 0, stopped: 0 };
+  #running: Promise<void> | undefined;
+  #closing = false;
+
+  constructor(options: IngestOptions) {
+    this.#options = options;
+  }
+
+  /** Sees to it that the version's frontier moves as far as it can, in the background. */
+  kick(version: FileVersion): void {
+    if (this.#closing || !this.#options.disk.writable || !this.#isReady(version)) return;
+    this.#waiting.set(version.id, version);
+    this.#running ??= this.#run();
+  }
+
+  /** Resolves when nothing is left to do. */
+  async idle(): Promise<void> {
+    while (this.#running) await this.#running;
+  }
+
+  stats(): Readonly<IngestStats> {
+    return { ...this.#stats };
+  }
+
+  /** Ends after the window that is being worked on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing = true;
+    this.#waiting.clear();
+    await this.idle();
+  }
+
+  async #run(): Promise<void> {
+    try {
+      for (const [id, version] of this.#waiting) {
+        this.#waiting.delete(id);
+        await setImmediate();
+        while (!this.#closing && this.#step(version)) await setImmediate();
+      }
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  /** Works on one window; whether there may be more to do. */
+  #step(version: FileVersion): boolean {
+    try {
+      return this.#ingestWindow(version);
+    } catch (error) {
+      this.#stats.stopped += 1;
+      const fields = { path: version.sources[0].path, error };
+      if (error instanceof MusicfsError) {
+        this.#options.log.debug("Track was not turned into chunks to its end", fields);
+      } else {
+        this.#options.log.error("Turning a track into chunks failed", fields);
+      }
+      return false;
+    }
+  }
+
+  /** Whether the next chunk of the version is sure to be in its extent as a whole. */
+  #isReady(version: FileVersion): boolean {
+    const { frontier } = this.#options.manifests.listOf(version);
+    if (frontier >= version.size) return false;
+    const limit = frontier + this.#options.chunker.sizes.max;
+    const end = this.#options.extents.contiguousEnd(version, frontier, { limit });
+    return end === version.size || end >= limit;
+  }
+
+  #ingestWindow(version: FileVersion): boolean {
+    const { chunker, extents } = this.#options;
+    const list = this.#options.manifests.listOf(version);
+    const { frontier } = list;
+    if (frontier >= version.size) return false;
+    const limit = frontier + chunker.window.length;
+    const end = extents.contiguousEnd(version, frontier, { limit });
+    const last = end === version.size;
+    const length = end - frontier;
+    if (length < chunker.sizes.max && !last) return false;
+    if (!extents.read(version, frontier, chunker.window.subarray(0, length))) {
+      this.#stats.stopped += 1;
+      return false;
+    }
+    const longer = list.append(this.#store(length, last));
+    this.#commit(version, longer);
+    return !longer.whole;
+  }
+
+  /** Cuts and stores the window's first `length` bytes. */
+  #store(length: number, last: boolean): Chunk[] {
+    const { chunker, hash, store } = this.#options;
+    const chunks: Chunk[] = [];
+    let at = 0;
+    while (last ? at < length : length - at >= chunker.sizes.max) {
+      const chunkLength = chunker.cut(at, length - at);
+      const bytes = chunker.window.subarray(at, at + chunkLength);
+      const name = hash.digest(bytes);
+      store.put(name, bytes);
+      failpoint("ingest.after_put");
+      chunks.push({ hash: name, length: chunkLength });
+      at += chunkLength;
+    }
+    this.#stats.bytes += at;
+    this.#stats.chunks += chunks.length;
+    return chunks;
+  }
+
+  #commit(version: FileVersion, list: ChunkList): void {
+    const { index, cacheIndex, manifests, extents } = this.#options;
+    failpoint("ingest.before_commit");
+    if (list.whole) {
+      manifests.complete(version, list, () => {
+        extents.forget(version);
+        cacheIndex.flush();
+      });
+    } else {
+      index.transaction(() => {
+        manifests.put(version, list);
+        cacheIndex.flush();
+      });
+    }
+    this.#stats.commits += 1;
+    failpoint("ingest.after_commit");
+    if (list.whole) extents.drop(version);
+    else extents.free(version, list.frontier);
+    failpoint("ingest.after_free");
+    manifests.prune();
+  }
+}

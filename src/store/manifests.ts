@@ -1,0 +1,329 @@
+import { MusicfsError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import {
+  checked,
+  cString,
+  libc,
+  O_CREAT,
+  O_TRUNC,
+  O_WRONLY,
+  openFile,
+  pwriteFully,
+} from "../base/posix.ts";
+import type { ChunkHash } from "../chunking/chunk_hash.ts";
+import { ChunkList } from "../chunking/chunk_list.ts";
+import {
+  type ChunkManifest,
+  decodeManifest,
+  encodeManifest,
+  MANIFEST_FORMAT,
+} from "../chunking/chunk_manifest.ts";
+import type { CacheIndex, ChunkName } from "./cache_index.ts";
+import { type FileVersion, sourceKeyOf, versionFilePath, type VersionKey } from "./file_version.ts";
+import type { Index, Table } from "./index.ts";
+import { entriesOf, FOLDER_NAMES, makeFolder } from "./layout.ts";
+import type { CacheDisk } from "./passthrough.ts";
+import type { Space } from "./space.ts";
+
+/** What `Manifests` is made of. */
+export interface ManifestsOptions {
+  index: Index;
+  cacheIndex: CacheIndex;
+  disk: CacheDisk;
+  space: Pick<Space, "reserve" | "grew" | "onEvict">;
+  cacheDir: string;
+  /** Names chunks. */
+  hash: ChunkHash;
+  /** xxh128, whatever names the chunks: makes version keys. */
+  keyHash: ChunkHash;
+  log: Log;
+}
+
+/** A manifest as it lies on disk, and the key it lies under. */
+export interface StoredManifest {
+  key: VersionKey;
+  manifest: ChunkManifest;
+}
+
+/** Decoded lists that are kept, each about 20 bytes a chunk. */
+const LISTS_MAX = 256;
+
+const KEY_BYTES = 16;
+const FILE_MODE = 0o600;
+const ENOENT = 2;
+
+/**
+ * Which chunks the versions consist of: the table `manifests`, and for what is whole the files in
+ * `manifests/` that the index is rebuilt from. Only the daemon's main thread has one.
+ *
+ * A record is the version's key, 16 bytes, and the encoded `ChunkList`: so a list can be removed
+ * when nobody knows any more what its id stood for.
+ */
+export class Manifests {
+  readonly #options: ManifestsOptions;
+  readonly #table: Table;
+  /** Lists in order of use, each with the length of its record, by which a changed one is known. */
+  readonly #lists = new Map<number, { list: ChunkList; recordBytes: number }>();
+  /** Versions that have lost a chunk since `prune`. */
+  readonly #suspects = new Set<number>();
+
+  constructor(options: ManifestsOptions) {
+    this.#options = options;
+    this.#table = options.index.table("manifests");
+    options.space.onEvict((kind, idHex) => {
+      if (kind === "chunk") this.#noteGone(idHex);
+    });
+  }
+
+  /** The key that a version goes by on disk. */
+  keyOf(version: FileVersion): VersionKey {
+    return sourceKeyOf(version.sources[0], this.#options.keyHash);
+  }
+
+  /**
+   * The version's chunks up to its frontier; undefined if none are known.
+   *
+   * A damaged record, and one whose chunks go by another hash than is configured, count as unknown.
+   */
+  list(id: number): ChunkList | undefined {
+    try {
+      const record = this.#table.get(manifestKey(id));
+      if (!record) return undefined;
+      const known = this.#lists.get(id);
+      // A list only grows, so one of the same length is the same list.
+      if (known?.recordBytes === record.length) return known.list;
+      const recordBytes = record.length;
+      const list = decodeManifestRecord(record).list;
+      if (list.hashBytes !== this.#options.hash.bytes) return undefined;
+      this.#remember(id, { list, recordBytes });
+      return list;
+    } catch (error) {
+      if (!(error instanceof MusicfsError)) throw error;
+      this.#options.log.warning("Chunk list is damaged; the file is fetched again", { id, error });
+      return undefined;
+    }
+  }
+
+  /** As `list`; what is unknown, or cannot be this version's, is an empty one. */
+  listOf(version: FileVersion): ChunkList {
+    const list = this.list(version.id);
+    if (list?.size === version.size) return list;
+    return ChunkList.empty(version.size, this.#options.hash.bytes);
+  }
+
+  /** Stores the version's list, and notes which chunks it names. In the caller's transaction, if any. */
+  put(version: FileVersion, list: ChunkList): void {
+    const { index, cacheIndex } = this.#options;
+    index.transaction(() => {
+      const before = this.list(version.id);
+      const same = before !== undefined && isPrefix(before, list) ? before.count : 0;
+      if (before && same === 0) cacheIndex.dereference(chunksOf(before, 0));
+      cacheIndex.reference(chunksOf(list, same), version.id);
+      const record = encodeManifestRecord(this.keyOf(version), list);
+      this.#lists.delete(version.id);
+      this.#table.put(manifestKey(version.id), record);
+    });
+  }
+
+  /**
+   * Stores the list of a version that is whole: first the file in `manifests/`, then the record,
+   * together with what `also` changes in the index. Not within a transaction: it makes room.
+   */
+  complete(version: FileVersion, list: ChunkList, also: () => void = () => undefined): void {
+    this.#writeFile(version, list);
+    this.#options.index.transaction(() => {
+      this.put(version, list);
+      also();
+    });
+  }
+
+  /** Forgets a version: its list, its manifest and its extent. Its chunks stay until evicted. */
+  remove(id: number): void {
+    const { index, cacheIndex, cacheDir } = this.#options;
+    const key = index.transaction(() => {
+      const key = this.#recordedKey(id);
+      if (key === undefined) return undefined;
+      const list = this.list(id);
+      if (list) cacheIndex.dereference(chunksOf(list, 0));
+      this.#lists.delete(id);
+      this.#table.remove(manifestKey(id));
+      if (key !== "") cacheIndex.remove("extent", Uint8Array.fromHex(key));
+      return key;
+    });
+    if (key === undefined || key === "") return;
+    for (const folder of ["manifests", "extents"]) {
+      libc.unlink(cString(versionFilePath(`${cacheDir}/${folder}`, key)));
+    }
+  }
+
+  /**
+   * Removes the versions of which no chunk is left: those that lost one since the last call, or
+   * with `all` every one. Returns how many.
+   */
+  prune({ all = false }: { all?: boolean } = {}): number {
+    const ids = all ? this.#ids() : [...this.#suspects];
+    this.#suspects.clear();
+    const dead = ids.filter((id) => this.#isDead(id));
+    if (dead.length === 0) return 0;
+    this.#options.index.transaction(() => {
+      for (const id of dead) this.remove(id);
+    });
+    return dead.length;
+  }
+
+  /**
+   * All manifests on disk, for a rebuild of the index. Files that are damaged, of a newer musicfs or
+   * lie under a name that is not theirs are left out with a warning.
+   */
+  *files(): Iterable<StoredManifest> {
+    const folder = `${this.#options.cacheDir}/manifests`;
+    for (const shard of FOLDER_NAMES) {
+      for (const { name } of entriesOf(`${folder}/${shard}`)) {
+        const manifest = this.#readFile(`${folder}/${shard}/${name}`, name);
+        if (manifest) yield { key: name, manifest };
+      }
+    }
+  }
+
+  #readFile(path: string, key: VersionKey): ChunkManifest | undefined {
+    try {
+      const manifest = decodeManifest(Deno.readFileSync(path), { subject: path });
+      if (sourceKeyOf(manifest, this.#options.keyHash) === key) return manifest;
+      this.#options.log.warning("Manifest lies under a name that is not its own", { path });
+    } catch (error) {
+      this.#options.log.warning("Manifest cannot be read; the file will be fetched again", {
+        path,
+        error,
+      });
+    }
+    return undefined;
+  }
+
+  /** Best effort: without the file the track is only lost to a rebuild of the index. */
+  #writeFile(version: FileVersion, list: ChunkList): void {
+    const { cacheDir, disk, space, hash } = this.#options;
+    const { origin, path, version: originVersion } = version.sources[0];
+    const bytes = encodeManifest({
+      format: MANIFEST_FORMAT,
+      origin,
+      path,
+      version: originVersion,
+      size: version.size,
+      mtimeNs: version.mtimeNs,
+      hash: hash.name,
+      regions: list.toRegions(),
+    });
+    const key = this.keyOf(version);
+    const target = versionFilePath(`${cacheDir}/manifests`, key);
+    const temporary = `${cacheDir}/tmp/manifest-${key}`;
+    try {
+      space.reserve(bytes.length);
+      const reason = writeAtomically({ target, temporary, bytes });
+      if (reason !== 0) throw disk.failed("manifests.write", target, reason);
+      space.grew(bytes.length);
+    } catch (error) {
+      if (!(error instanceof MusicfsError)) throw error;
+      this.#options.log.debug("Manifest was not written", { target, error });
+    }
+  }
+
+  /** In the middle of an eviction: only reads. The item is still known. */
+  #noteGone(idHex: string): void {
+    const item = this.#options.cacheIndex.find("chunk", Uint8Array.fromHex(idHex));
+    if (item && item.owner !== 0) this.#suspects.add(item.owner);
+  }
+
+  /** The key in the version's record: "" if that is damaged, undefined if there is none. */
+  #recordedKey(id: number): VersionKey | undefined {
+    try {
+      return this.#table.get(manifestKey(id))?.subarray(0, KEY_BYTES).toHex();
+    } catch (error) {
+      if (error instanceof MusicfsError && error.code === "corrupt") return "";
+      throw error;
+    }
+  }
+
+  #isDead(id: number): boolean {
+    const list = this.list(id);
+    if (!list) return this.#recordedKey(id) !== undefined;
+    for (let i = 0; i < list.count; i += 1) {
+      if (this.#options.cacheIndex.find("chunk", list.hash(i))) return false;
+    }
+    return true;
+  }
+
+  #ids(): number[] {
+    const ids: number[] = [];
+    const all = { start: new Uint8Array(8), end: new Uint8Array(9).fill(0xff) };
+    for (const { key } of this.#table.range(all)) {
+      ids.push(Number(new DataView(key.buffer, key.byteOffset).getBigUint64(0)));
+    }
+    return ids;
+  }
+
+  #remember(id: number, entry: { list: ChunkList; recordBytes: number }): void {
+    this.#lists.delete(id);
+    this.#lists.set(id, entry);
+    if (this.#lists.size <= LISTS_MAX) return;
+    for (const oldest of this.#lists.keys()) {
+      this.#lists.delete(oldest);
+      return;
+    }
+  }
+}
+
+/** Key of the table `manifests`: the version id, u64, big-endian. */
+export function manifestKey(id: number): Uint8Array<ArrayBuffer> {
+  const key = new Uint8Array(8);
+  const view = new DataView(key.buffer);
+  view.setUint32(0, Math.floor(id / 2 ** 32));
+  view.setUint32(4, id % 2 ** 32);
+  return key;
+}
+
+/** Record of the table `manifests`: the version's key, 16 bytes, and its encoded `ChunkList`. */
+export function encodeManifestRecord(key: VersionKey, list: ChunkList): Uint8Array<ArrayBuffer> {
+  const bytes = list.encode();
+  const record = new Uint8Array(KEY_BYTES + bytes.length);
+  record.set(Uint8Array.fromHex(key));
+  record.set(bytes, KEY_BYTES);
+  return record;
+}
+
+/** Reads what `encodeManifestRecord` wrote, copying it. Throws `corrupt`, or `invalid` if newer. */
+export function decodeManifestRecord(record: Uint8Array): { key: VersionKey; list: ChunkList } {
+  const key = record.subarray(0, KEY_BYTES).toHex();
+  return { key, list: ChunkList.decode(record.subarray(KEY_BYTES)) };
+}
+
+function* chunksOf(list: ChunkList, first: number): Iterable<ChunkName> {
+  for (let i = first; i < list.count; i += 1) yield { hash: list.hash(i), length: list.length(i) };
+}
+
+/** Whether `longer` begins with the chunks of `list`. */
+function isPrefix(list: ChunkList, longer: ChunkList): boolean {
+  if (list.count > longer.count || list.hashBytes !== longer.hashBytes) return false;
+  for (let i = 0; i < list.hashes.length; i += 1) {
+    if (list.hashes[i] !== longer.hashes[i]) return false;
+  }
+  return list.frontier === longer.starts[list.count];
+}
+
+/** Writes a file in the manner of the cache: aside, then renamed. 0 or the errno that stopped it. */
+function writeAtomically(
+  { target, temporary, bytes }: {
+    target: string;
+    temporary: string;
+    bytes: Uint8Array<ArrayBuffer>;
+  },
+): number {
+  const descriptor = openFile(temporary, O_WRONLY | O_CREAT | O_TRUNC, FILE_MODE);
+  if (descriptor < 0) return -descriptor;
+  let result = pwriteFully(descriptor, bytes, 0);
+  libc.close(descriptor);
+  const rename = (): number => checked(libc.rename(cString(temporary), cString(target)));
+  if (result >= 0) result = rename();
+  if (result === -ENOENT && makeFolder(target.slice(0, target.lastIndexOf("/")))) result = rename();
+  if (result < 0) libc.unlink(cString(temporary));
+  return result < 0 ? -result : 0;
+}
