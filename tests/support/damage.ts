@@ -1,6 +1,8 @@
 /** Ways to damage a cache from outside, as bad disks and bad luck do. */
 
 import { join } from "node:path";
+import { openXxh64 } from "../../src/chunking/xxh64.ts";
+import { openEnvironment } from "../../src/store/lmdb.ts";
 import { output } from "./process.ts";
 
 /** What can be done to the index; each must end in a rebuilt one. */
@@ -57,11 +59,19 @@ export async function damageIndex(cacheDir: string, damage: IndexDamage): Promis
     case "nothing left of it":
       return await Deno.remove(join(cacheDir, "index"), { recursive: true });
     case "a newer format":
-      return await writeNewerFormat();
+      return await writeNewerFormat(cacheDir);
   }
 }
 
-/** Where the format is noted is the index's own business: filled in with docs/formats.md. */
-function writeNewerFormat(): Promise<void> {
-  return Promise.reject(new Error("docs/formats.md does not say yet where the format is noted"));
+/** Notes a format far beyond this program's, as a later musicfs would. */
+async function writeNewerFormat(cacheDir: string): Promise<void> {
+  await using index = openEnvironment({
+    dir: join(cacheDir, "index"),
+    shared: new SharedArrayBuffer(4),
+    hash: await openXxh64(),
+    writable: true,
+  });
+  const format = new Uint8Array(4);
+  new DataView(format.buffer).setUint32(0, 1_000_000);
+  index.transaction(() => index.table("meta").put(new TextEncoder().encode("format"), format));
 }

@@ -9,6 +9,7 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { installMissing } from "./bootstrap.ts";
+import { countReport, type Counts } from "./junit_report.ts";
 import type { Skip } from "./requirements.ts";
 
 const PROJECT_DIR = new URL("../..", import.meta.url).pathname;
@@ -23,14 +24,6 @@ const GROUPS = {
 } as const;
 
 type Group = keyof typeof GROUPS;
-
-/** What one `deno test` counted. */
-interface Counts {
-  passed: number;
-  failed: number;
-  /** Names of the tests that were skipped. */
-  skipped: string[];
-}
 
 if (import.meta.main) Deno.exit(await main());
 
@@ -77,36 +70,12 @@ async function runGroup(
     cwd: PROJECT_DIR,
     env,
   }).spawn().status;
-  const counts = await readReport(report);
+  const counts = countReport(await readText(report));
   if (code !== 0 && counts.failed === 0) {
     say(`deno test ended with ${code} before a test could fail: ${group}\n`);
     counts.failed += 1;
   }
   return counts;
-}
-
-/** Reads a JUnit report as Deno writes it: one `testcase` a test, steps among them. */
-async function readReport(path: string): Promise<Counts> {
-  const text = await readText(path);
-  const counts: Counts = { passed: 0, failed: 0, skipped: [] };
-  for (const [, name = "", , body = ""] of text.matchAll(TEST_CASE)) {
-    if (body.includes("<skipped")) counts.skipped.push(plain(name));
-    else if (/<(failure|error)/.test(body)) counts.failed += 1;
-    else counts.passed += 1;
-  }
-  return counts;
-}
-
-const TEST_CASE = /<testcase name="([^"]*)"[^>]*?(\/>|>([\s\S]*?)<\/testcase>)/g;
-
-/** The text behind the five entities of XML and its numbered ones. */
-function plain(text: string): string {
-  const named: Record<string, string> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
-  return text.replace(/&(#x?[0-9a-fA-F]+|[a-z]+);/g, (all, entity: string) => {
-    if (!entity.startsWith("#")) return named[entity] ?? all;
-    const hex = entity.startsWith("#x");
-    return String.fromCodePoint(parseInt(entity.slice(hex ? 2 : 1), hex ? 16 : 10));
-  });
 }
 
 async function readSkips(path: string): Promise<Skip[]> {
