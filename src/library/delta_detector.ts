@@ -48,8 +48,9 @@ export class Listing {
   readonly entries = new Map<string, OriginEntry>();
   readonly #prefix: string;
   readonly #hidden: ReadonlySet<string>;
-  /** Files among the entries. */
+  /** Files and folders among the entries. */
   files = 0;
+  folders = 0;
   /** Names that were refused, and the first of them, for the log. */
   refused = 0;
   firstRefused: string | undefined;
@@ -72,6 +73,7 @@ export class Listing {
       return;
     }
     if (entry.kind === "file") this.files += 1;
+    else if (entry.kind === "folder") this.folders += 1;
     this.entries.set(name, entry);
   }
 }

@@ -1,0 +1,355 @@
+import type { Clock } from "../base/clock.ts";
+import { Limiter, orAborted } from "../base/concurrency.ts";
+import { MusicfsError } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import { SCAN_FOLDERS_MAX } from "../base/limits.ts";
+import type { Index } from "../store/index.ts";
+import type { Committer } from "./committer.ts";
+import { judgeDeletions } from "./deletion_guard.ts";
+import type { FolderSync } from "./folder_sync.ts";
+import { noCounts, readOriginState, type ScanCounts } from "./library_meta.ts";
+import type { Namespace } from "./namespace.ts";
+import { nextTurn } from "./next_turn.ts";
+import { ROOT_ID } from "./node_id.ts";
+import type { Missed, Removal } from "./removal.ts";
+
+/** Folders of one scan that are listed or wait to be committed. */
+const FOLDERS_UNDER_WAY_MAX = 256;
+
+/** Failures in a row after which the origin is taken to be down, and the scan ends. */
+const FAILURES_MAX = 10;
+
+/** Errors that a report names; the others are only counted by `healthy`. */
+const ERRORS_MAX = 100;
+
+/** A scan that has stood still for longer is begun anew: what it has seen may have changed. */
+const RESUME_MS_MAX = 5 * 60_000;
+
+/** Least time between two reports of progress, in ms. */
+const PROGRESS_MS_MIN = 100;
+
+/** Folders taken from the front of the queue before its memory is given back. */
+const QUEUE_TRIM = 10_000;
+
+/** How far a scan of one origin has come. */
+export interface ScanProgress extends ScanCounts {
+  origin: string;
+}
+
+/** How an origin is scanned. */
+export interface OriginScanOptions {
+  /** The user has said that what is gone may go, all of it if need be. */
+  acceptDeletions: boolean;
+  /** Go on with a scan that was interrupted a short while ago. */
+  resume: boolean;
+  signal: AbortSignal;
+  onProgress?: (progress: ScanProgress) => void;
+}
+
+/** What the scan of one origin found. */
+export interface OriginScanReport extends ScanCounts {
+  origin: string;
+  /** Files that were removed. */
+  gone: number;
+  /** Deletions that were not believed: files, and of how many. */
+  held?: { gone: number; of: number };
+  /** Whether an interrupted scan was gone on with. */
+  resumed: boolean;
+  errors: Error[];
+}
+
+/** What a scan needs of the library. */
+export interface OriginScanParts {
+  index: Index;
+  namespace: Namespace;
+  committer: Committer;
+  sync: FolderSync;
+  removal: Removal;
+  clock: Clock;
+}
+
+/**
+ * One walk over one origin, folder by folder from the root, breadth first.
+ *
+ * Each folder's changes are committed with the mark that this scan has listed it, so that an
+ * interrupted scan goes on where it stopped. Only the ids of folders that are yet to be listed are
+ * in memory: 8 bytes each. What is missing stays until the end, and goes only if every folder
+ * answered and the deletion guard agrees.
+ */
+export class OriginScan {
+  readonly #parts: OriginScanParts;
+  readonly #origin: { number: number; name: string };
+  readonly #options: OriginScanOptions;
+  readonly #limiter = new Limiter(SCAN_FOLDERS_MAX);
+  readonly #errors: Error[] = [];
+  /** Folders in which a folder's name now stands for something else. */
+  readonly #replacedIn = new Set<number>();
+  #queue: number[] = [ROOT_ID];
+  #head = 0;
+  #listing = 0;
+  #failuresInRow = 0;
+  #healthy = true;
+  #resumed = false;
+  #lastProgressMs = -Infinity;
+  /** Workers with nothing to do, and the number of those that have a folder. */
+  #waiting: PromiseWithResolvers<void>[] = [];
+  #working = 0;
+  /** The scan's number at this origin; 0 before it began. */
+  number = 0;
+
+  constructor(
+    parts: OriginScanParts,
+    origin: { number: number; name: string },
+    options: OriginScanOptions,
+  ) {
+    this.#parts = parts;
+    this.#origin = origin;
+    this.#options = options;
+  }
+
+  /** Takes the scan's number, or that of the one it goes on with. */
+  async begin(): Promise<void> {
+    const { clock, committer, removal } = this.#parts;
+    const { number } = this.#origin;
+    await committer.commit((edit) => {
+      const state = edit.origin(number);
+      const idleMs = clock.now() - state.lastCommitMs;
+      this.#resumed = this.#options.resume && state.running && Math.abs(idleMs) < RESUME_MS_MAX;
+      state.lastCommitMs = clock.now();
+      if (this.#resumed) {
+        this.number = state.scan;
+        return;
+      }
+      // What a scan that never ended missed was not confirmed by anything.
+      if (state.running) {
+        removal.forget(number, removal.missed(number).filter(({ first }) => first === state.scan));
+      }
+      state.scan += 1;
+      state.running = true;
+      state.filesBefore = state.files;
+      state.counts = noCounts();
+      this.number = state.scan;
+    }, { weight: 1, urgent: true });
+  }
+
+  /**
+   * Walks the origin, then removes what is gone.
+   *
+   * Throws the signal's reason; the next scan then goes on from there. An origin that cannot be
+   * listed is among the report's errors.
+   */
+  async run(): Promise<OriginScanReport> {
+    const workers = Array.from({ length: FOLDERS_UNDER_WAY_MAX }, () => this.#work());
+    await Promise.all(workers);
+    this.#options.signal.throwIfAborted();
+    const outcome = this.#healthy ? await this.#removeMissing() : await this.#leaveMissing();
+    await this.#parts.committer.commit((edit) => {
+      edit.origin(this.#origin.number).running = false;
+    }, { weight: 1, urgent: true });
+    this.#report(true);
+    return {
+      ...this.#counts(),
+      ...outcome,
+      origin: this.#origin.name,
+      resumed: this.#resumed,
+      errors: this.#errors,
+    };
+  }
+
+  /** Takes folders from the queue until it is empty and nobody can add to it any more. */
+  async #work(): Promise<void> {
+    while (!this.#isOver()) {
+      const folder = this.#next();
+      if (folder === undefined) {
+        if (this.#working === 0) break;
+        const turn = Promise.withResolvers<void>();
+        this.#waiting.push(turn);
+        await turn.promise;
+        continue;
+      }
+      this.#working += 1;
+      try {
+        const folders = await this.#visit(folder);
+        for (const id of folders) this.#queue.push(id);
+      } finally {
+        this.#working -= 1;
+        this.#wake();
+      }
+    }
+    this.#wake();
+  }
+
+  #isOver(): boolean {
+    return this.#options.signal.aborted || this.#failuresInRow >= FAILURES_MAX;
+  }
+
+  #next(): number | undefined {
+    const folder = this.#queue[this.#head];
+    if (folder === undefined) return undefined;
+    this.#head += 1;
+    if (this.#head >= QUEUE_TRIM) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+    return folder;
+  }
+
+  #wake(): void {
+    const left = this.#queue.length - this.#head;
+    const all = this.#working === 0 || this.#isOver();
+    const wake = this.#waiting.splice(0, all ? this.#waiting.length : left);
+    for (const turn of wake) turn.resolve();
+  }
+
+  /** Brings one folder up to date; the folders below it. */
+  async #visit(folder: number): Promise<number[]> {
+    try {
+      if (this.#isListed(folder)) return await this.#knownFolders(folder);
+      const outcome = await this.#list(folder);
+      this.#failuresInRow = 0;
+      if (outcome.replaced) this.#replacedIn.add(folder);
+      this.#report(false);
+      return outcome.folders;
+    } catch (error) {
+      if (this.#options.signal.aborted) return [];
+      await this.#failed(folder, error);
+      return [];
+    }
+  }
+
+  async #list(folder: number): Promise<{ folders: number[]; replaced: boolean }> {
+    const { sync } = this.#parts;
+    const { number } = this.#origin;
+    this.#listing += 1;
+    let listed = false;
+    const onListed = (): void => {
+      if (listed) return;
+      listed = true;
+      this.#listing -= 1;
+      // Nothing is on its way any more: what was listed need not wait for company.
+      if (this.#listing === 0) void nextTurn().then(() => this.#parts.committer.flush());
+    };
+    const { signal } = this.#options;
+    const options = { urgent: false, limiter: this.#limiter, onListed };
+    try {
+      const outcome = await orAborted(sync.list(folder, number, options), signal);
+      if (this.#isListed(folder)) return outcome;
+      // It was somebody else's listing, from before this scan began.
+      const again = sync.listAgain(folder, number, { urgent: true, limiter: this.#limiter });
+      return await orAborted(again, signal);
+    } finally {
+      onListed();
+    }
+  }
+
+  #isListed(folder: number): boolean {
+    const entry = this.#parts.namespace.entry(folder);
+    const source = entry?.sources.find(({ origin }) => origin === this.#origin.number);
+    return source?.kind === "folder" && source.listed && source.lastScan === this.number;
+  }
+
+  /** The folders below one that this scan has listed before it was interrupted. */
+  async #knownFolders(folder: number): Promise<number[]> {
+    const { namespace } = this.#parts;
+    const folders: number[] = [];
+    let after = 0;
+    for (let read = 5_000; read === 5_000;) {
+      read = 0;
+      for (const { id, kind, sources } of namespace.children(folder, after)) {
+        after = id;
+        read += 1;
+        const source = sources.find(({ origin }) => origin === this.#origin.number);
+        if (kind === "folder" && source?.kind === "folder") folders.push(id);
+        if (read === 5_000) break;
+      }
+      if (read === 5_000) await nextTurn();
+    }
+    return folders;
+  }
+
+  /** A folder that vanished is missing; one that may not be read is left as it is. */
+  async #failed(folder: number, error: unknown): Promise<void> {
+    const { committer, namespace, removal } = this.#parts;
+    const code = error instanceof MusicfsError ? error.code : undefined;
+    if (!namespace.entry(folder)) return;
+    if (code === "not_found" && folder !== ROOT_ID) {
+      await committer.commit((edit) => {
+        removal.miss(edit, { origin: this.#origin.number, ids: [folder], scan: this.number });
+      }, { weight: 1, urgent: true });
+      return;
+    }
+    if (this.#errors.length < ERRORS_MAX) {
+      this.#errors.push(error instanceof Error ? error : new Error(String(error)));
+    }
+    if (folder !== ROOT_ID && (code === "denied" || code === "invalid")) return;
+    this.#healthy = false;
+    this.#failuresInRow += 1;
+  }
+
+  /** Removes what the whole scan missed, or holds it. */
+  async #removeMissing(): Promise<{ gone: number; held?: { gone: number; of: number } }> {
+    const { committer, index, removal, sync } = this.#parts;
+    const { number } = this.#origin;
+    const missed = removal.missed(number);
+    const now = missed.filter(({ last }) => last === this.number);
+    const found = missed.filter(({ last }) => last !== this.number);
+    await committer.commit(() => removal.forget(number, found), {
+      weight: found.length,
+      urgent: true,
+    });
+    if (now.length === 0) return { gone: 0 };
+    const { gone, confirmed } = await this.#countMissing(now);
+    const { filesBefore: of } = readOriginState(index, number);
+    const verdict = judgeDeletions({
+      gone,
+      confirmed,
+      of,
+      anythingLeft: removal.hasOthers(number, now.map(({ id }) => id)),
+      accepted: this.#options.acceptDeletions,
+    });
+    if (verdict === "hold") return { gone: 0, held: { gone, of } };
+    failpoint("scan.before_deletions");
+    let removed = 0;
+    for (const { id } of now) removed += await removal.remove(id, number);
+    await committer.commit(() => removal.forget(number, now), { weight: now.length, urgent: true });
+    for (const folder of this.#replacedIn) {
+      await sync.listAgain(folder, number, { urgent: true });
+    }
+    return { gone: removed };
+  }
+
+  async #countMissing(missed: readonly Missed[]): Promise<{ gone: number; confirmed: number }> {
+    let gone = 0;
+    let confirmed = 0;
+    for (const { id, first } of missed) {
+      const files = await this.#parts.removal.countFiles(id, this.#origin.number);
+      gone += files;
+      if (first < this.number) confirmed += files;
+    }
+    return { gone, confirmed };
+  }
+
+  /** A scan that did not see everything cannot say what is missing, and confirms nothing. */
+  async #leaveMissing(): Promise<{ gone: number }> {
+    const { committer, removal } = this.#parts;
+    const { number } = this.#origin;
+    const unconfirmed = removal.missed(number).filter(({ first }) => first === this.number);
+    await committer.commit(() => removal.forget(number, unconfirmed), {
+      weight: unconfirmed.length,
+      urgent: true,
+    });
+    return { gone: 0 };
+  }
+
+  #counts(): ScanCounts {
+    return readOriginState(this.#parts.index, this.#origin.number).counts;
+  }
+
+  #report(always: boolean): void {
+    const { onProgress } = this.#options;
+    const now = this.#parts.clock.monotonic();
+    if (!onProgress || (!always && now - this.#lastProgressMs < PROGRESS_MS_MIN)) return;
+    this.#lastProgressMs = now;
+    onProgress({ origin: this.#origin.name, ...this.#counts() });
+  }
+}
