@@ -44,6 +44,17 @@ testWith(NEEDS, "SIGTERM with a file open ends in time and leaves no mount", asy
   }
 });
 
+testWith(NEEDS, "SIGHUP is survived by daemon and mount", async () => {
+  await using dir = await tempDir("hup");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  daemon.signal("SIGHUP");
+  await output("diff", ["-r", origin, daemon.mountpoint]);
+  // Signals are taken in order: once the second has worked, the first has been dealt with.
+  assert.equal(await daemon.stop(), 0, daemon.log);
+});
+
 testWith(NEEDS, "SIGUSR1 ends the daemon and leaves the mount for a successor", async () => {
   await using dir = await tempDir("usr1");
   const origin = join(dir.path, "origin");

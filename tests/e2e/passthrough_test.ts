@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { startDaemon } from "../support/daemon.ts";
+import { chunkFiles } from "../support/damage.ts";
 import { output, shell } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
 import { writeNoise, writeSampleLibrary } from "../support/sample_library.ts";
@@ -27,6 +28,21 @@ for (const mode of ["auto", "off"]) {
     },
   );
 }
+
+testWith(["fuse", "fusermount3", "diff"], "--hash xxh64 names chunks by 16 digits", async () => {
+  await using dir = await tempDir("hash");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  const args = ["--no-passthrough", "--hash", "xxh64"];
+  for (let round = 0; round < 2; round += 1) {
+    await using daemon = await startDaemon({ dir: dir.path, origins: [origin], args });
+    await output("diff", ["-r", origin, daemon.mountpoint]);
+    assert.equal(await daemon.stop(), 0);
+  }
+  const chunks = await chunkFiles(join(dir.path, "cache"));
+  assert.ok(chunks.length > 20);
+  for (const path of chunks) assert.match(path, /\/chunks\/([0-9a-f]{2})\/\1[0-9a-f]{14}$/);
+});
 
 testWith(
   ["fuse", "passthrough"],
