@@ -42,6 +42,7 @@ export function parseArguments(argv: readonly string[], stdout: Output): Parsed 
       colors: false,
       maxWidth: Math.max(stdout.columns || HELP_COLUMNS, HELP_COLUMNS_MIN),
       termWidth: "auto",
+      showChoices: { prefix: " (", suffix: ")", label: "" },
       usageLine: [{ type: "argument", metavar: "COMMAND" }, ...anyArgument],
       brief: message`musicfs shows music that lies elsewhere as a read-only folder.`,
       footer: [text("musicfs COMMAND --help tells more and gives examples.")],

@@ -42,7 +42,7 @@ const configured = {
     description: message`What is logged. Default: info.`,
   })),
   log_format: optional(option("--log-format", choice(["text", "json", "journald"]), {
-    description: message`How. Default: text, and journald under systemd.`,
+    description: message`How it is logged. Default: text, and journald under systemd.`,
   })),
 };
 
@@ -67,7 +67,7 @@ const caching = {
     description: message`Most the cache may take: 20G is 20 GiB, 20GB is 10^9 bytes each.`,
   })),
   cache: optional(option("--cache", choice(["on", "off", "auto"]), {
-    description: message`on: cache all; off: nothing; auto: all but a local disk's.`,
+    description: message`What is cached; auto: all but a local disk's. Default: auto.`,
   })),
   no_passthrough: optional(option("--no-passthrough", {
     description: message`The same as --cache on.`,
@@ -112,7 +112,9 @@ const mount = command(
   merge(
     object({
       command: constant("mount"),
-      mountpoint: argument(mountpoint, { description: message`An empty folder.` }),
+      mountpoint: argument(mountpoint, {
+        description: message`A folder; what lies in it is hidden meanwhile.`,
+      }),
     }),
     object(origins),
     object(caching),

@@ -1,0 +1,186 @@
+import assert from "node:assert/strict";
+import { type ConfigSources, type Flags, resolveConfig } from "../../src/cli/config.ts";
+import { SETTING_KEYS } from "../../src/cli/settings.ts";
+import { UsageError } from "../../src/cli/usage_error.ts";
+import type { Config } from "../../src/mount/config.ts";
+
+const HOME_FILE = "/home/ann/.config/musicfs/config.toml";
+
+interface Given {
+  flags?: Flags["settings"];
+  origins?: readonly string[];
+  config?: string;
+  env?: Record<string, string>;
+  files?: Record<string, string>;
+}
+
+function resolve(given: Given): Config {
+  const sources: ConfigSources = {
+    env: (name) => given.env?.[name],
+    cwd: "/work",
+    home: "/home/ann",
+    readFile: (path) => given.files?.[path],
+  };
+  const { flags = {}, origins = [], config } = given;
+  return resolveConfig({ settings: flags, origins, configFile: config }, sources);
+}
+
+function refusal(given: Given): string {
+  try {
+    resolve(given);
+  } catch (error) {
+    assert(error instanceof UsageError, String(error));
+    return error.message;
+  }
+  assert.fail("not refused");
+}
+
+Deno.test("resolveConfig() has the defaults of the contract", () => {
+  assert.deepEqual(resolve({}), {
+    cacheDir: "/home/ann/.cache/musicfs",
+    maxSizeBytes: undefined,
+    cache: "auto",
+    readTimeoutMs: 30_000,
+    pollIntervalMs: 300_000,
+    exclude: [],
+    origins: [],
+    hash: "xxh128",
+    umask: 0,
+    uid: undefined,
+    gid: undefined,
+    allowOther: false,
+    logLevel: "info",
+    logFormat: "text",
+  });
+});
+
+Deno.test("resolveConfig() takes every option from flag, environment and file alike", async (t) => {
+  const values: Record<string, [text: string, toml: string, field: keyof Config, value: unknown]> =
+    {
+      cache_dir: ["/c", '"/c"', "cacheDir", "/c"],
+      max_size: ["20G", '"20G"', "maxSizeBytes", 20 * 2 ** 30],
+      cache: ["off", '"off"', "cache", "off"],
+      no_passthrough: ["true", "true", "cache", "on"],
+      read_timeout: ["5s", '"5s"', "readTimeoutMs", 5_000],
+      poll_interval: ["1m", "60", "pollIntervalMs", 60_000],
+      exclude: ["a,b", '["a", "b"]', "exclude", ["a", "b"]],
+      hash: ["xxh64", '"xxh64"', "hash", "xxh64"],
+      umask: ["022", '"022"', "umask", 0o22],
+      uid: ["7", "7", "uid", 7],
+      gid: ["8", "8", "gid", 8],
+      allow_other: ["1", "true", "allowOther", true],
+      log_level: ["debug", '"debug"', "logLevel", "debug"],
+      log_format: ["json", '"json"', "logFormat", "json"],
+    };
+  assert.deepEqual(Object.keys(values).sort(), [...SETTING_KEYS].sort());
+  for (const [key, [text, toml, field, value]] of Object.entries(values)) {
+    await t.step(key, () => {
+      assert.deepEqual(resolve({ flags: { [key]: text } })[field], value);
+      assert.deepEqual(resolve({ env: { [`MUSICFS_${key.toUpperCase()}`]: text } })[field], value);
+      assert.deepEqual(resolve({ files: { [HOME_FILE]: `${key} = ${toml}` } })[field], value);
+    });
+  }
+});
+
+Deno.test("resolveConfig() asks flag, environment, file and default, in this order", () => {
+  const files = {
+    "/etc/musicfs/config.toml": 'max_size = "1G"\nread_timeout = "1s"',
+    [HOME_FILE]: 'max_size = "2G"',
+    "/work/own.toml": 'max_size = "3G"',
+  };
+  const env = { MUSICFS_MAX_SIZE: "4G" };
+  const size = (given: Given): number => (resolve(given).maxSizeBytes ?? 0) / 2 ** 30;
+  assert.equal(
+    size({ files: { "/etc/musicfs/config.toml": files["/etc/musicfs/config.toml"] } }),
+    1,
+  );
+  assert.equal(size({ files }), 2);
+  assert.equal(size({ files, config: "own.toml" }), 3);
+  assert.equal(size({ files, env: { MUSICFS_CONFIG: "/work/own.toml" } }), 3);
+  assert.equal(size({ files, env, config: "own.toml" }), 4);
+  assert.equal(size({ files, env, flags: { max_size: "5G" } }), 5);
+  // One file counts, not the sum of them.
+  assert.equal(resolve({ files }).readTimeoutMs, 30_000);
+});
+
+Deno.test("resolveConfig() puts the cache where systemd and XDG say, unless told otherwise", () => {
+  const xdg = { XDG_CACHE_HOME: "/xdg" };
+  assert.equal(resolve({ env: xdg }).cacheDir, "/xdg/musicfs");
+  const systemd = { ...xdg, CACHE_DIRECTORY: "/var/cache/musicfs/a:/var/cache/b" };
+  assert.equal(resolve({ env: systemd }).cacheDir, "/var/cache/musicfs/a");
+  assert.equal(resolve({ env: systemd, flags: { cache_dir: "here" } }).cacheDir, "/work/here");
+  const files = { [HOME_FILE]: 'cache_dir = "~/c"' };
+  assert.equal(resolve({ files }).cacheDir, "/home/ann/c");
+});
+
+Deno.test("resolveConfig() sorts origins by priority, and flags replace those of the file", () => {
+  const files = {
+    [HOME_FILE]: `
+[[origin]]
+name = "nas"
+url = "/mnt/nas/music/"
+priority = 5
+[[origin]]
+url = "music"
+priority = 1
+`,
+  };
+  assert.deepEqual(resolve({ files }).origins, [
+    {
+      name: "/home/ann/.config/musicfs/music",
+      url: "/home/ann/.config/musicfs/music",
+      priority: 1,
+    },
+    { name: "nas", url: "/mnt/nas/music", priority: 5 },
+  ]);
+  const env = { MUSICFS_ORIGIN: " /a  /b\n" };
+  assert.deepEqual(resolve({ files, env }).origins.map(({ url }) => url), ["/a", "/b"]);
+  const typed = resolve({ files, env, origins: ["~/m", "file:///x%20y/", "../z"] }).origins;
+  assert.deepEqual(typed, [
+    { name: "/home/ann/m", url: "/home/ann/m", priority: 0 },
+    { name: "/x y", url: "file:///x%20y/", priority: 1 },
+    { name: "/z", url: "/z", priority: 2 },
+  ]);
+});
+
+Deno.test("resolveConfig() refuses with file, line and column", () => {
+  const cases: [toml: string, message: RegExp][] = [
+    ["max_size = ", /config\.toml:1:\d+: this is not TOML: /],
+    ["a = 1\na = 2", /config\.toml:2:1: this is not TOML: .*redefine/],
+    ['\nmax_sise = "1G"', /config\.toml:2:1: unknown key "max_sise"/],
+    ['[[origin]]\nurl = "/a"\n  prot = 1', /config\.toml:3:3: unknown key "origin\.prot"/],
+    ['[[origin]]\nname = "a"', /config\.toml:1:3: "origin\.url" is missing/],
+    ['cache = "maybe"', /config\.toml:1:1: "cache" cannot be "maybe": write one of on, off, auto/],
+    ['hash = 1\nmax_size = "lots"', /config\.toml:(1|2):1: /],
+    ["max_size = true", /"max_size" cannot be true: write a size like/],
+    ["umask = 18", /"umask" cannot be 18: write an octal mask/],
+    ['exclude = ["a/b"]', /"exclude" cannot be .*without "\/"/],
+    ['origin = "x"', /write \[\[origin\]\]/],
+  ];
+  for (const [toml, message] of cases) {
+    assert.match(refusal({ files: { [HOME_FILE]: toml } }), message, toml);
+    assert(!refusal({ files: { [HOME_FILE]: toml } }).includes("\n"));
+  }
+});
+
+Deno.test("resolveConfig() names the flag, the variable and the file that are wrong", () => {
+  const cases: [Given, RegExp][] = [
+    [{ flags: { max_size: "lots" } }, /^--max-size cannot be "lots": write a size/],
+    [{ env: { MUSICFS_READ_TIMEOUT: "soon" } }, /^MUSICFS_READ_TIMEOUT cannot be "soon"/],
+    [{ env: { MUSICFS_CACHE: "yes" }, flags: { cache: "on" } }, /^MUSICFS_CACHE cannot be "yes"/],
+    [{ flags: { uid: "root" } }, /^--uid cannot be "root"/],
+    [{ config: "/none.toml" }, /\/none\.toml: there is no such file/],
+    [{ flags: { cache: "off", no_passthrough: true } }, /--no-passthrough means --cache on/],
+    [{ origins: ["http://x/y"] }, /http:\/\/x\/y.*write a path/],
+    [{ origins: ["/a", "/a/"] }, /Two origins are called "\/a"/],
+    [{ origins: [""] }, /it is empty/],
+    [{ origins: ["file://host/x"] }, /write file:\/\/\/absolute\/path/],
+  ];
+  for (const [given, message] of cases) assert.match(refusal(given), message);
+});
+
+Deno.test("resolveConfig() shows no secret of an origin it refuses", () => {
+  const message = refusal({ origins: ["sftp://ann:secret@nas/music?password=secret"] });
+  assert.match(message, /sftp:\/\/nas\/music".*later version/);
+  assert.doesNotMatch(message, /secret/);
+});

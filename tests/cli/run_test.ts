@@ -1,0 +1,274 @@
+import assert from "node:assert/strict";
+import { MusicfsError } from "../../src/base/errors.ts";
+import { silentLog } from "../../src/base/log.ts";
+import type { CliContext, DaemonOptions } from "../../src/cli/context.ts";
+import { run } from "../../src/cli/run.ts";
+import type { CacheCommands, GcOptions, ScanOptions } from "../../src/mount/cache_commands.ts";
+import type { Config } from "../../src/mount/config.ts";
+import { serveControl } from "../../src/mount/control.ts";
+import { acquireLock, LOCK_FILE } from "../../src/mount/lock.ts";
+import { tempDir } from "../support/temp_dir.ts";
+import { fakeCache, fakeContext, type Ran, STATUS } from "./fake_context.ts";
+
+const GC = {
+  dry_run: true,
+  limit_bytes: 2 ** 30,
+  used_bytes_before: 2 ** 30,
+  used_bytes_after: 2 ** 29,
+  evicted_chunks: 1_000,
+  evicted_chunk_bytes: 2 ** 29,
+  evicted_extents: 0,
+  evicted_extent_bytes: 0,
+  orphans: 0,
+  orphan_bytes: 0,
+};
+
+async function cli(line: string | readonly string[], some: Partial<CliContext> = {}): Promise<Ran> {
+  const { context, printed } = fakeContext(some);
+  const argv = typeof line === "string" ? line.split(" ").filter(Boolean) : line;
+  return { code: await run(argv, context), ...printed };
+}
+
+/** What `line` says on stderr, after it was made sure that it is one line and nothing else. */
+async function refused(code: number, line: string, some?: Partial<CliContext>): Promise<string> {
+  const ran = await cli(line, some);
+  assert.equal(ran.code, code, `${line}: ${ran.stderr}`);
+  assert.equal(ran.stdout, "");
+  assert.match(ran.stderr, /^musicfs: [^\n]+\n$/);
+  return ran.stderr.slice("musicfs: ".length, -1);
+}
+
+Deno.test("run() refuses what cannot be meant with exit code 2 and one line", async (t) => {
+  const origin = "--origin /music";
+  const cases: [line: string, message: RegExp][] = [
+    ["", /No command is given/],
+    ["mont /m", /`mont`\. Did you mean `mount`\? See "musicfs --help"/],
+    ["warm Album", /"warm" comes with a later version/],
+    ["pin Album", /"pin" comes with a later version/],
+    ["events --json", /"events" comes with a later version/],
+    ["doctor", /"doctor" comes with a later version/],
+    ["index /music", /"index" comes with a later version/],
+    ["mount", /MOUNTPOINT.*See "musicfs mount --help"/],
+    ["mount /m", /No origin is configured; name one with --origin/],
+    [`mount /m ${origin} --bogus`, /`--bogus`.*See "musicfs mount --help"/],
+    [`mount /m /n ${origin}`, /`\/n`/],
+    [`mount /m ${origin} --cache maybe`, /--cache.*"on", "off".*"maybe"/],
+    [`mount /m ${origin} --max-size lots`, /--max-size cannot be "lots": write a size/],
+    [`mount /m ${origin} --max-size 0`, /max_size cannot be 0/],
+    [`mount /m ${origin} --read-timeout soon`, /--read-timeout cannot be "soon"/],
+    [`mount /m ${origin} --umask 9`, /--umask cannot be "9"/],
+    [`mount /m ${origin} --replace`, /--replace comes with a later version/],
+    [`mount /m ${origin} --cache-dir /music/c`, /cache \/music\/c lies in the origin \/music/],
+    [`mount /m ${origin} --cache off --no-passthrough`, /--no-passthrough means --cache on/],
+    ["mount /m --origin s3://bucket", /s3:\/\/ origins come with a later version/],
+    ["gc --max-size", /--max-size.*SIZE/],
+    ["gc --max-size 1G --max-size 2G", /--max-size.*multiple/],
+    ["gc --config /nonexistent/c.toml", /\/nonexistent\/c\.toml: there is no such file/],
+    ["scan", /No origin is configured/],
+    ["unmount", /MOUNTPOINT/],
+    ["check-mount /a /b", /`\/b`/],
+    ["version --verbose", /`--verbose`/],
+    ["completions tcsh", /"tcsh".*"bash"/],
+  ];
+  for (const [line, message] of cases) {
+    await t.step(`musicfs ${line}`, async () => assert.match(await refused(2, line), message));
+  }
+});
+
+Deno.test("run() names what is not there with exit code 1", async () => {
+  await using dir = await tempDir("cli");
+  const none = `${dir.path}/none`;
+  const runtime = { env: (name: string) => name === "XDG_RUNTIME_DIR" ? dir.path : undefined };
+  assert.match(await refused(1, `gc --cache-dir ${none}`), /no cache at .*none; .*--cache-dir/);
+  assert.match(await refused(1, `status --cache-dir ${none}`), /no cache at/);
+  assert.match(await refused(1, `verify --cache-dir ${none}`), /no cache at/);
+  assert.match(await refused(1, `status ${none}`, runtime), /No musicfs daemon serves/);
+  assert.match(await refused(1, `unmount ${none}`, runtime), /Nothing of musicfs is mounted/);
+});
+
+Deno.test("run() gives the daemon its configuration and its exit code", async () => {
+  await using dir = await tempDir("cli");
+  await Deno.mkdir(`${dir.path}/real`);
+  await Deno.symlink("real", `${dir.path}/link`);
+  let given: { config: Config; options: DaemonOptions } | undefined;
+  const ran = await cli("mount link --origin music --no-passthrough --exclude a --exclude b", {
+    cwd: dir.path,
+    env: (name) => name === "MUSICFS_MAX_SIZE" ? "1.5G" : undefined,
+    runDaemon: (config, options) => {
+      given = { config, options };
+      return Promise.resolve(17);
+    },
+  });
+  assert.deepEqual(ran, { code: 17, stdout: "", stderr: "" });
+  assert(given);
+  assert.equal(given.config.cache, "on");
+  assert.equal(given.config.maxSizeBytes, 1.5 * 2 ** 30);
+  assert.deepEqual(given.config.exclude, ["a", "b"]);
+  assert.equal(given.config.origins[0]?.url, `${dir.path}/music`);
+  assert.deepEqual(given.options.reload(), given.config);
+});
+
+Deno.test("run() opens the cache under its lock when no daemon has it", async () => {
+  await using dir = await tempDir("cli");
+  const asked: GcOptions[] = [];
+  const cache = fakeCache({
+    gc: (options) => {
+      asked.push(options);
+      assert.throws(() =>
+        acquireLock(dir.path, { pid: 1, supervisor_pid: null, mountpoint: null })
+      );
+      return Promise.resolve(GC);
+    },
+  });
+  const openCache = () => Promise.resolve(cache);
+  const ran = await cli(`gc --dry-run --max-size 1G --json --cache-dir ${dir.path}`, { openCache });
+  assert.deepEqual(asked, [{ dryRun: true, maxSizeBytes: 2 ** 30 }]);
+  assert.deepEqual(JSON.parse(ran.stdout), GC);
+  assert(cache.isClosed);
+  const shown = await cli(`gc --dry-run --cache-dir ${dir.path}`, { openCache });
+  assert.deepEqual(asked[1], { dryRun: true });
+  assert.match(shown.stdout, /would free\s+512\.0 MiB\nused\s+512\.0 MiB of 1\.0 GiB\n/);
+});
+
+Deno.test("run() asks the daemon that has the cache, and takes no lock then", async () => {
+  await using dir = await tempDir("cli");
+  using _lock = acquireLock(dir.path, {
+    pid: 4711,
+    supervisor_pid: null,
+    mountpoint: "/mnt/music",
+  });
+  const asked: unknown[] = [];
+  const commands: CacheCommands & { unmount(): Promise<void> } = {
+    ...fakeCache({
+      gc: (options) => {
+        asked.push(options);
+        return Promise.resolve(GC);
+      },
+      status: () => Promise.resolve(STATUS),
+    }),
+    unmount: () => Promise.resolve(),
+  };
+  const path = `${dir.path}/control.sock`;
+  await using _server = await serveControl({ path, commands, log: silentLog });
+  assert.equal((await cli(`gc --cache-dir ${dir.path}`)).code, 0);
+  assert.deepEqual(asked, [{ dryRun: false }]);
+  const json = await cli(`status --json --cache-dir ${dir.path}`);
+  assert.deepEqual(JSON.parse(json.stdout), STATUS);
+  assert.equal(JSON.parse(await Deno.readTextFile(`${dir.path}/${LOCK_FILE}`)).pid, 4711);
+});
+
+Deno.test("run() names the process that works on the cache and listens to nobody", async () => {
+  await using dir = await tempDir("cli");
+  using _lock = acquireLock(dir.path, { pid: 4711, supervisor_pid: null, mountpoint: null });
+  assert.match(await refused(1, `gc --cache-dir ${dir.path}`), /process 4711 is working on it/);
+});
+
+Deno.test("run() waits for the socket of a daemon that is starting, not for ever", async () => {
+  await using dir = await tempDir("cli");
+  using _lock = acquireLock(dir.path, {
+    pid: 4711,
+    supervisor_pid: null,
+    mountpoint: "/mnt/music",
+  });
+  let time = 0;
+  const clock = {
+    now: () => time,
+    monotonic: () => time,
+    sleep: (ms: number) => {
+      time += ms;
+      return Promise.resolve();
+    },
+  };
+  const message = await refused(1, `status --cache-dir ${dir.path}`, { clock });
+  assert.match(message, /daemon 4711 uses it for \/mnt\/music.*--cache-dir/);
+  assert(time >= 1_000 && time < 60_000);
+});
+
+Deno.test("run() prints a scan's changes as they come, and fails when a scan was held", async () => {
+  await using dir = await tempDir("cli");
+  const scan = (options: ScanOptions): ReturnType<CacheCommands["scan"]> => {
+    options.onProgress?.({
+      origin: "/music",
+      folders: 1,
+      files: 2,
+      changes: [{ kind: "added", path: "a\nb.flac" }, { kind: "moved", path: "new", from: "old" }],
+    });
+    const counts = { folders: 1, files: 2, added: 1, changed: 0, moved: 1, gone: 0, seconds: 0.25 };
+    const held = { state: "held", held_deletions: 9, error: null } as const;
+    assert.deepEqual(options.origins, ["/music"]);
+    return Promise.resolve({ origins: [{ name: "/music", ...counts, ...held }] });
+  };
+  const openCache = () => Promise.resolve(fakeCache({ scan }));
+  const ran = await cli(`scan --origin /music --cache-dir ${dir.path}/new`, { openCache });
+  assert.equal(ran.code, 1);
+  assert.equal(
+    ran.stdout,
+    "added    a\\nb.flac\nmoved    old -> new\n" +
+      "/music: 2 files in 1 folders, 1 added, 0 changed, 1 moved, 0 gone (0.3 s)\n",
+  );
+  assert.match(ran.stderr, /^musicfs: \/music: 9 deletions are held back; .*--accept-deletions/);
+  const json = await cli(`scan --json --origin /music --cache-dir ${dir.path}/new`, { openCache });
+  assert.equal(JSON.parse(json.stdout).changes.length, 2);
+});
+
+Deno.test("run() fails a verification only for what stays bad", async () => {
+  await using dir = await tempDir("cli");
+  const result = {
+    checked_chunks: 10,
+    checked_bytes: 1024,
+    bad_chunks: 2,
+    missing_chunks: 1,
+    bad_extent_blocks: 0,
+    repaired_chunks: 3,
+    paths: ["A/b.flac"],
+    seconds: 1,
+  };
+  let repaired = 3;
+  const openCache = () =>
+    Promise.resolve(fakeCache({
+      verify: () => Promise.resolve({ ...result, repaired_chunks: repaired }),
+    }));
+  assert.equal((await cli(`verify --repair --cache-dir ${dir.path}`, { openCache })).code, 0);
+  repaired = 0;
+  const ran = await cli(`verify --cache-dir ${dir.path}`, { openCache });
+  assert.equal(ran.code, 1);
+  assert.equal(ran.stderr, "musicfs: 3 chunks are bad or missing; fetch them with --repair\n");
+});
+
+Deno.test("run() tells an expected failure from a bug", async () => {
+  const failing = (error: unknown): Partial<CliContext> => ({
+    runDaemon: () => Promise.reject(error),
+  });
+  const line = "mount /m --origin /music --cache-dir /c";
+  const context = { op: "mount.open", subject: "/m" };
+  const denied = new MusicfsError("denied", "Cannot mount at /m:\nno", context);
+  assert.equal(await refused(1, line, failing(denied)), "Cannot mount at /m:\\nno");
+  const invalid = new MusicfsError("invalid", "Cannot read the cache", context);
+  assert.equal(await refused(1, line, failing(invalid)), "Cannot read the cache");
+  assert.match(
+    await refused(1, line, failing(new TypeError("x"))),
+    /a bug in musicfs: TypeError: x at/,
+  );
+});
+
+Deno.test("run() prints its version, for people and for programs", async () => {
+  assert.match((await cli("version")).stdout, /^musicfs \d+\.\d+\.\d+\n$/);
+  assert.equal((await cli("--version")).stdout, (await cli("version")).stdout);
+  const json = JSON.parse((await cli("version --json")).stdout);
+  assert.equal(`musicfs ${json.version}\n`, (await cli("version")).stdout);
+});
+
+Deno.test("run() writes completions that know commands, options and choices", async () => {
+  for (const shell of ["bash", "zsh", "fish", "pwsh", "nu"]) {
+    const ran = await cli(`completions ${shell}`);
+    assert.equal(ran.code, 0);
+    assert.match(ran.stdout, /musicfs/);
+    assert(ran.stdout.endsWith("\n"));
+  }
+  const suggested = async (words: readonly string[]): Promise<string[]> =>
+    (await cli(["completions", "bash", ...words])).stdout.split("\n").filter(Boolean);
+  assert((await suggested(["ch"])).includes("check-mount"));
+  assert((await suggested(["gc", "--"])).includes("--max-size"));
+  assert.deepEqual(await suggested(["mount", "/m", "--cache", "o"]), ["on", "off"]);
+  assert(!(await suggested([""])).some((word) => word.startsWith("__") || word === "warm"));
+});
