@@ -42,7 +42,7 @@ const configured = {
     description: message`What is logged. Default: info.`,
   })),
   log_format: optional(option("--log-format", choice(["text", "json", "journald"]), {
-    description: message`How it is logged. Default: text, and journald under systemd.`,
+    description: message`How it is logged. Default: text; journald under systemd.`,
   })),
 };
 
