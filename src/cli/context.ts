@@ -34,6 +34,6 @@ export interface CliContext {
    */
   openCache(
     config: Config,
-    options: { clock: Clock; log: Log },
+    options: { clock: Clock; log: Log; random: () => number },
   ): Promise<CacheCommands & AsyncDisposable>;
 }

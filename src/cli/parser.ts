@@ -160,7 +160,7 @@ const scan = command(
     object(origins),
     object({
       checksum: option("--checksum", {
-        description: message`Compare content where size and time are the same.`,
+        description: message`Compare content, too. Comes with a later version.`,
       }),
       acceptDeletions: option("--accept-deletions", {
         description: message`Believe that most of the library is gone, if it is.`,
@@ -175,7 +175,7 @@ const scan = command(
     description: message`Walks the origins and prints what differs from what is known.`,
     footer: examples([
       "musicfs scan",
-      "musicfs scan --origin /mnt/nas/music --checksum",
+      "musicfs scan --origin /mnt/nas/music --accept-deletions",
       "musicfs scan --json | jq '.origins[].added'",
     ]),
   },

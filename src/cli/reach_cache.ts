@@ -31,7 +31,8 @@ export async function reachCache<T>(
     return await use(remoteCommands(config.cacheDir, { context, held: lock }));
   }
   using _lock = lock;
-  await using commands = await context.openCache(config, { clock: context.clock, log });
+  const { clock, random } = context;
+  await using commands = await context.openCache(config, { clock, log, random });
   return await use(commands);
 }
 

@@ -2,6 +2,8 @@
 export interface MountEntry {
   id: number;
   parentId: number;
+  /** `major:minor` of the device, as `/sys/class/bdi` names it. */
+  device: string;
   /** Where it is mounted, with the octal escapes taken out. */
   path: string;
   /** `fuse.musicfs` for ours. */
@@ -51,12 +53,15 @@ export function musicfsMountAt(path: string): MountEntry | undefined {
 function parseLine(line: string): MountEntry | undefined {
   const [left = "", right] = splitOnce(line, " - ");
   if (right === undefined) return undefined;
-  const [id, parentId, , , path] = left.split(" ");
+  const [id, parentId, device, , path] = left.split(" ");
   const [type, source, options = ""] = right.split(" ");
-  if (path === undefined || type === undefined || source === undefined) return undefined;
+  if (device === undefined || path === undefined || type === undefined || source === undefined) {
+    return undefined;
+  }
   return {
     id: Number(id),
     parentId: Number(parentId),
+    device,
     path: unescape(path),
     type,
     source: unescape(source),

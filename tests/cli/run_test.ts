@@ -65,6 +65,7 @@ Deno.test("run() refuses what cannot be meant with exit code 2 and one line", as
     ["gc --max-size 1G --max-size 2G", /--max-size.*multiple/],
     ["gc --config /nonexistent/c.toml", /\/nonexistent\/c\.toml: there is no such file/],
     ["scan", /No origin is configured/],
+    ["scan --checksum", /--checksum comes with a later version/],
     ["unmount", /MOUNTPOINT/],
     ["check-mount /a /b", /`\/b`/],
     ["version --verbose", /`--verbose`/],

@@ -16,6 +16,7 @@ Deno.test("parseMountInfo() reads our mounts, their owner and odd names", () => 
   assert.deepEqual(entries[2], {
     id: 90,
     parentId: 27,
+    device: "0:50",
     path: "/mnt/my music",
     type: "fuse.musicfs",
     source: "musicfs",
