@@ -122,6 +122,7 @@ export class FolderSync {
     flight.done = this.#run(folder, origin, { flight, options }).finally(() => {
       this.#flights.delete(key);
     });
+    flight.done.catch(() => {/* Those who asked for it may have left. */});
     return flight.done;
   }
 

@@ -26,6 +26,9 @@ const LIST_MS_MAX = 20_000;
 /** Longest wait for more of a folder of which something is known, in ms. */
 const LIST_MORE_MS_MAX = 1_000;
 
+/** The same, of a folder that was rebuilt from cached tracks and that nobody has listed, in ms. */
+const LIST_REBUILT_MS_MAX = 5_000;
+
 /** After a failure, time in which a folder is shown as it is known without asking again, in ms. */
 const LIST_AGAIN_MS_MIN = 5_000;
 
@@ -45,6 +48,11 @@ export interface LibraryOptions {
   index: Index;
   /** The preferred one first. */
   origins: readonly Origin[];
+  /**
+   * Identities of origins that stay in the library although they are not among `origins`, as a
+   * command on a cache needs it; without this, names that only such origins have go.
+   */
+  keep?: readonly string[];
   manifests?: VersionStore;
   /** Names that are left out wherever they stand in a path. */
   exclude: readonly string[];
@@ -109,10 +117,11 @@ export class Library implements AsyncDisposable {
     const { namespace } = this;
     this.#order = adoptOrigins(
       { index, namespace, nowMs: clock.now() },
-      options.origins.map((origin) => origin.name),
+      identitiesOf(options),
     );
-    for (const [i, origin] of options.origins.entries()) {
-      this.#origins.set(this.#order[i] ?? 0, origin);
+    for (const origin of options.origins) {
+      const number = this.#order.find((number) => namespace.identityOf(number) === origin.name);
+      if (number !== undefined) this.#origins.set(number, origin);
     }
     const rankOf = (origin: number): number => this.#order.indexOf(origin);
     this.#owed = new OwedChanges(index);
@@ -142,8 +151,9 @@ export class Library implements AsyncDisposable {
     const folder = this.#folder(folderId);
     if (folder.listed) return;
     const { clock } = this.#options;
-    const known = folder.sources.some((source) => source.listed) ||
-      this.namespace.hasChildren(folderId);
+    const listed = folder.sources.some((source) => source.listed);
+    const known = listed || this.namespace.hasChildren(folderId);
+    const limitMs = listed ? LIST_MORE_MS_MAX : known ? LIST_REBUILT_MS_MAX : LIST_MS_MAX;
     const attempts: Promise<void>[] = [];
     for (const source of foldersOf(folder.sources)) {
       const failedMs = this.#failedMs.get(source.origin) ?? -Infinity;
@@ -151,7 +161,7 @@ export class Library implements AsyncDisposable {
       if (!source.listed && (!known || again)) attempts.push(this.#list(folderId, source.origin));
     }
     const time = new AbortController();
-    const limit = clock.sleep(known ? LIST_MORE_MS_MAX : LIST_MS_MAX, time.signal).then(
+    const limit = clock.sleep(limitMs, time.signal).then(
       () => "late" as const,
       () => "late" as const,
     );
@@ -217,9 +227,10 @@ export class Library implements AsyncDisposable {
       await orAborted(earlier, options.signal);
       const stopping = this.#stopping.signal;
       const signal = AbortSignal.any([options.signal, stopping]);
-      const numbers = this.#order.filter((number) =>
-        options.origins?.includes(this.#origins.get(number)?.name ?? "") ?? true
-      );
+      const numbers = this.#order.filter((number) => {
+        const name = this.#origins.get(number)?.name;
+        return name !== undefined && (options.origins?.includes(name) ?? true);
+      });
       const scans = numbers.map((number) => this.#scanOrigin(number, { ...options, signal }));
       const results = await Promise.allSettled(scans);
       signal.throwIfAborted();
@@ -411,6 +422,11 @@ export class Library implements AsyncDisposable {
       { op: "library.list", subject: path },
     );
   }
+}
+
+/** Those that are kept come first, in their order: a command does not change who is preferred. */
+function identitiesOf({ origins, keep = [] }: LibraryOptions): string[] {
+  return [...new Set([...keep, ...origins.map((origin) => origin.name)])];
 }
 
 function isMissing(error: unknown): boolean {

@@ -125,8 +125,9 @@ export class LocalOrigin implements Origin, AsyncDisposable {
   }
 
   /** Runs `call` when the disk has room for it; a call that was given up keeps its place. */
-  #call<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
-    return orAborted(this.#calls.run(call, signal), signal);
+  async #call<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+    signal.throwIfAborted();
+    return await orAborted(this.#calls.run(call, signal), signal);
   }
 
   async #list(folder: string, signal: AbortSignal): Promise<OriginEntry[]> {
@@ -167,7 +168,7 @@ export class LocalOrigin implements Origin, AsyncDisposable {
         doubtful ||= name.includes(REPLACEMENT);
       }
     } catch (error) {
-      if (isNotAFolder(error)) {
+      if (folder !== "" && isNotAFolder(error)) {
         throw localError("invalid", folder, { op, reason: "it is not a folder", cause: error });
       }
       throw await this.#root.explain(codeOf(error), folder, { op, cause: error });
