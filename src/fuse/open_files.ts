@@ -34,6 +34,15 @@ export interface DirectOpener {
   open(version: number): DirectFile | "cached" | "deferred";
 }
 
+/** What is counted while files are open; all but `handles` only grow. */
+export interface FileCounters {
+  /** Handles that are open now, those opened by a predecessor left out. */
+  handles: number;
+  /** Bytes given to readers from the cache, and from files that were opened directly. */
+  cacheBytes: number;
+  directBytes: number;
+}
+
 /** Told of handles that come and go. */
 export interface OpenObserver {
   opened(version: number): void;
@@ -61,17 +70,15 @@ export class OpenFiles implements FileHandles {
   readonly #directFiles = new Map<number, OpenDirect>();
   /** The high half of every handle of this process: a successor must not mistake older ones. */
   readonly #nonce: number;
+  readonly #counters: FileCounters;
   #next = 1;
-  #handles = 0;
-  /** Bytes given to readers so far, from the cache and from files that were opened directly. */
-  cacheBytes = 0;
-  directBytes = 0;
 
   constructor(parts: {
     namespace: Namespace;
     reader: VersionReader;
     direct: DirectOpener;
     observer: OpenObserver;
+    counters: FileCounters;
     /** Random, from 1 to 2^20: handles stay below 2^53. */
     nonce: number;
   }) {
@@ -79,12 +86,8 @@ export class OpenFiles implements FileHandles {
     this.#reader = parts.reader;
     this.#direct = parts.direct;
     this.#observer = parts.observer;
+    this.#counters = parts.counters;
     this.#nonce = parts.nonce;
-  }
-
-  /** Handles that are open now, those opened by a predecessor left out. */
-  get handles(): number {
-    return this.#handles;
   }
 
   /** Opens one version; undefined if no such file is known. */
@@ -93,7 +96,7 @@ export class OpenFiles implements FileHandles {
     const known = this.#directFiles.get(node);
     const direct = known?.file ?? this.#direct.open(node);
     if (direct === "deferred") return "deferred";
-    this.#handles += 1;
+    this.#counters.handles += 1;
     const handle = this.#nonce * TWO_32 + this.#next;
     this.#next = this.#next % (TWO_32 - 1) + 1;
     if (direct === "cached") {
@@ -112,19 +115,19 @@ export class OpenFiles implements FileHandles {
     if (direct) {
       const bytes = direct.file.read(offset, into);
       if (bytes < 0) return LOST;
-      this.directBytes += bytes;
+      this.#counters.directBytes += bytes;
       return bytes;
     }
     const bytes = this.#reader.read(node, offset, into);
     if (bytes < 0) return DEFERRED;
-    this.cacheBytes += bytes;
+    this.#counters.cacheBytes += bytes;
     return bytes;
   }
 
   /** Forgets one handle; handles of a predecessor are unknown and ignored. */
   release(node: number, handle: number): void {
     if (Math.floor(handle / TWO_32) !== this.#nonce) return;
-    this.#handles -= 1;
+    this.#counters.handles -= 1;
     const direct = this.#directFiles.get(node);
     if (!direct) return;
     direct.handles -= 1;

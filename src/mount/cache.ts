@@ -2,12 +2,13 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { statFilesystem } from "../base/posix.ts";
 import { CdcChunker } from "../chunking/cdc_chunker.ts";
-import { openChunkHash } from "../chunking/chunk_hash.ts";
+import { type ChunkHash, openChunkHash } from "../chunking/chunk_hash.ts";
 import { openXxh64 } from "../chunking/xxh64.ts";
 import { ContentFetcher } from "../fetch/content_fetcher.ts";
-import { Library } from "../library/library.ts";
+import { type FolderChange, Library } from "../library/library.ts";
 import { Namespace } from "../library/namespace.ts";
-import { rebuildLibrary } from "../library/rebuild.ts";
+import { ROOT_ID } from "../library/node_id.ts";
+import { rebuildNamespace } from "../library/rebuild.ts";
 import { openOrigin } from "../origins/open.ts";
 import type { Origin } from "../origins/origin.ts";
 import { Extents } from "../reader/extents.ts";
@@ -32,14 +33,31 @@ export interface CacheOptions {
   log: Log;
   /** Chance in [0, 1). */
   random: () => number;
+  /**
+   * Whether a fresh mount begins: the library is then of exactly the configured origins, and what
+   * only an earlier mount could ask for is forgotten. A command leaves both as they are.
+   */
+  forMount: boolean;
+}
+
+/** Passes on what the library commits, to whoever listens by then. */
+export class ChangeRelay {
+  listener: ((changes: FolderChange[]) => void) | undefined;
+
+  tell(changes: FolderChange[]): void {
+    this.listener?.(changes);
+  }
 }
 
 /** Everything below the mount, opened: index, store, origins, library and reader. */
 export interface Cache extends AsyncDisposable {
   readonly config: Config;
   readonly opened: OpenedIndex;
+  readonly hash: ChunkHash;
+  readonly log: Log;
   readonly namespace: Namespace;
   readonly library: Library;
+  readonly changes: ChangeRelay;
   readonly cacheIndex: CacheIndex;
   readonly space: Space;
   readonly disk: CacheDisk;
@@ -79,7 +97,16 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
   const limitBytes = config.maxSizeBytes ?? defaultLimit(cacheDir);
   const space = new Space({ cacheDir, index, cacheIndex, clock, log, limitBytes });
   const store = new DiskCasStore({ cacheDir, hash, cacheIndex, space, disk });
-  const manifests = new Manifests({ index, cacheIndex, disk, cacheDir, hash, keyHash, log });
+  const manifests = new Manifests({
+    index,
+    cacheIndex,
+    disk,
+    space,
+    cacheDir,
+    hash,
+    keyHash,
+    log,
+  });
   const keyOf = manifests.keyOf.bind(manifests);
   const extents = new Extents({ cacheDir, cacheIndex, disk, space, keyOf, xxh64, log });
   const origins = await openOrigins(config, { log, stack });
@@ -90,18 +117,44 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
   const chunker = new CdcChunker();
   const parts = { index, cacheIndex, manifests, extents, store, disk, hash, log };
   const ingest = new Ingest({ ...parts, chunker });
-  const reader = new FileReader({ ...parts, fetcher, ingest, space, clock });
-  stack.use(reader);
   const namespace = new Namespace(index);
-  const library = new Library({ index, namespace, origins, manifests, exclude, clock, log });
+  const describe = namespace.version.bind(namespace);
+  const digest = hash.digest.bind(hash);
+  const reader = new FileReader({ ...parts, fetcher, ingest, digest, describe });
+  stack.use(reader);
+  const changes = new ChangeRelay();
+  const keep = options.forMount ? [] : knownOrigins({ namespace, manifests, opened });
+  const library = new Library({
+    index,
+    origins,
+    keep,
+    manifests,
+    exclude,
+    clock,
+    log,
+    onChange: (committed) => changes.tell(committed),
+  });
   stack.use(library);
-  if (opened.created) await rebuildLibrary({ library, manifests, log });
+  if (opened.created) {
+    const identities = [...new Set([...keep, ...byName.keys()])];
+    const tracks = rebuildNamespace({
+      index,
+      manifests,
+      origins: identities,
+      nowMs: clock.now(),
+    });
+    if (tracks > 0) log.info("The index was made again from what is cached", { tracks });
+  }
+  if (options.forMount) await library.beginMount();
   const owned = stack.move();
   return {
     config,
     opened,
+    hash,
+    log,
     namespace,
     library,
+    changes,
     cacheIndex,
     space,
     disk,
@@ -127,6 +180,18 @@ async function openOrigins(
     origins.push(origin);
   }
   return origins;
+}
+
+/** Identities that a command must not lose: those in the index, or in what it is rebuilt from. */
+function knownOrigins(
+  parts: { namespace: Namespace; manifests: Manifests; opened: OpenedIndex },
+): string[] {
+  const { namespace, manifests, opened } = parts;
+  if (opened.created) {
+    return [...new Set(Iterator.from(manifests.files()).map(({ manifest }) => manifest.origin))];
+  }
+  const sources = namespace.entry(ROOT_ID)?.sources ?? [];
+  return sources.map((source) => namespace.identityOf(source.origin));
 }
 
 function makeFolders(cacheDir: string): void {

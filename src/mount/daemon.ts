@@ -2,20 +2,22 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { unmountFuse } from "../fuse/device.ts";
 import { ERRNO } from "../fuse/errno.ts";
-import type { FolderChange } from "../library/folder_change.ts";
 import { localFolder } from "../origins/open.ts";
 import { startBackgroundTasks } from "./background.ts";
 import { type Cache, openCache } from "./cache.ts";
 import { cacheCommands } from "./commands.ts";
 import type { Config } from "./config.ts";
 import { serveControl } from "./control.ts";
+import { CONTROL_SOCKET } from "./control_protocol.ts";
 import { directRootsOf } from "./direct_roots.ts";
 import { FuseMount } from "./fuse_mount.ts";
+import { holdOpen } from "./hold_open.ts";
 import { acquireLock } from "./lock.ts";
 import { canonicalMountpoint } from "./mountpoint.ts";
 import { checkMountpoint } from "./mountpoint_check.ts";
 import { raiseReadAhead } from "./read_ahead_setting.ts";
 import { registerDaemon, registryPlace } from "./registry.ts";
+import { ScanRuns } from "./scan_runs.ts";
 import { removeSession, writeSession } from "./session_file.ts";
 import { StopSignal } from "./stop_signal.ts";
 import { sdNotify } from "./systemd.ts";
@@ -63,16 +65,22 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   await checkMountpoint(mountpoint, { folders: [config.cacheDir, ...roots], clock });
   const stop = stack.use(new StopSignal(log, () => Deno.exit(1)));
   stack.use(catchFaults({ mountpoint, log, stop }));
-  const cache = stack.use(await openCache(config, options));
+  const cache = stack.use(await openCache(config, { ...options, forMount: true }));
   const mount = await startMount(cache, mountpoint, options);
-  const commands = cacheCommands(cache, { mount, mountpoint, clock });
-  const control = await serveControl({
-    path: `${config.cacheDir}/control.sock`,
-    commands: { ...commands, unmount: () => Promise.resolve(stop.stop("unmount")) },
-    log,
-  });
-  stack.use(control);
-  const tasks = stack.use(startBackgroundTasks(cache, { clock, log, mountpoint }));
+  const scans = new ScanRuns(cache, clock);
+  const tasks = startBackgroundTasks({ cache, scans, clock, log });
+  stack.use(tasks);
+  const stopping = new AbortController();
+  stack.defer(() => stopping.abort(new DOMException("musicfs is stopping", "AbortError")));
+  const daemon = { mount, mountpoint, startedMs: clock.monotonic() };
+  const commands = cacheCommands({ cache, scans, clock, signal: stopping.signal, daemon });
+  stack.use(
+    await serveControl({
+      path: `${config.cacheDir}/${CONTROL_SOCKET}`,
+      commands: { ...commands, unmount: () => Promise.resolve(stop.stop("unmount")) },
+      log,
+    }),
+  );
   mount.ended.then(
     (errno) => {
       if (errno !== ERRNO.ENODEV) log.error("The FUSE session ended", { errno });
@@ -105,7 +113,7 @@ async function startMount(
   mountpoint: string,
   options: DaemonOptions,
 ): Promise<FuseMount> {
-  const { config, library } = cache;
+  const { config } = cache;
   const uid = Deno.uid() ?? 0;
   const gid = Deno.gid() ?? 0;
   const directRoots = await directRootsOf(cache, options.clock);
@@ -124,14 +132,12 @@ async function startMount(
     cacheFolders: !hasStaleListings(Deno.osRelease()),
     directRoots,
     passthrough: directRoots.length > 0 && uid === 0,
+    opened: (version) => holdOpen(cache, version),
     nonce: 1 + Math.floor(options.random() * 2 ** 20),
     clock: options.clock,
     log: options.log,
   });
-  library.onChange = async (changes: readonly FolderChange[]): Promise<void> => {
-    await mount.invalidate(changes);
-    library.settled(changes.map((change) => change.folder));
-  };
+  cache.changes.listener = (changes) => mount.tell(changes);
   await writeSession(config.cacheDir, {
     format: 1,
     mountpoint,

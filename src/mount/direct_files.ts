@@ -16,6 +16,7 @@ import { IOCTL_BACKING_CLOSE, IOCTL_BACKING_OPEN } from "../fuse/protocol.ts";
 import type { Namespace } from "../library/namespace.ts";
 import { sizeTimeVersion } from "../origins/size_time_version.ts";
 import { BackingIds } from "./backing_ids.ts";
+import type { SharedCounters } from "./shared_counters.ts";
 
 /** `openat2(2)`. Source: the uapi headers openat2.h and unistd.h of Linux 6.1. */
 const OPENAT2 = 437n;
@@ -31,6 +32,7 @@ export interface DirectFilesOptions {
   cacheDir: string;
   directRoots: readonly { origin: string; root: string }[];
   passthrough: boolean;
+  counted: SharedCounters;
 }
 
 /**
@@ -43,13 +45,13 @@ export class DirectFiles implements DirectOpener {
   readonly #roots: ReadonlyMap<string, string>;
   readonly #how: Uint8Array<ArrayBuffer>;
   readonly #backingIds: BackingIds | undefined;
+  readonly #counters: SharedCounters;
   #passthrough = false;
-  /** Opens so far whose reads never reach the daemon. */
-  passthroughOpens = 0;
 
   constructor(options: DirectFilesOptions) {
     this.#namespace = options.namespace;
     this.#descriptor = options.descriptor;
+    this.#counters = options.counted;
     this.#roots = new Map(options.directRoots.map(({ origin, root }) => [origin, root]));
     const how = BigUint64Array.of(
       BigInt(O_RDONLY | O_CLOEXEC | O_NONBLOCK),
@@ -80,7 +82,7 @@ export class DirectFiles implements DirectOpener {
       return "deferred";
     }
     const backingId = this.#passthrough ? this.#openBacking(version, descriptor) : 0;
-    if (backingId > 0) this.passthroughOpens += 1;
+    if (backingId > 0) this.#counters.passthroughOpens += 1;
     return new OpenedDirectly(descriptor, {
       version: source.version,
       backingId,

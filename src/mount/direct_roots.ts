@@ -16,10 +16,9 @@ export async function directRootsOf(
 ): Promise<{ origin: string; root: string }[]> {
   if (config.cache === "on") return [];
   const roots: { origin: string; root: string }[] = [];
-  for (const [at, origin] of config.origins.entries()) {
-    const root = localFolder(origin.url);
-    const name = cache.origins[at]?.name;
-    if (root === undefined || name === undefined) continue;
+  for (const { name, url } of config.origins) {
+    const root = localFolder(url);
+    if (root === undefined) continue;
     if (config.cache === "off" || await isLocalSoon(root, clock)) {
       roots.push({ origin: name, root });
     }

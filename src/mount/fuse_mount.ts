@@ -12,7 +12,8 @@ import { nodeIdOf } from "../library/node_id.ts";
 import type { Cache } from "./cache.ts";
 import { DeferredRequests } from "./deferred_requests.ts";
 import { musicfsMountAt } from "./mount_table.ts";
-import type { WorkerMessage, WorkerReport, WorkerStart } from "./worker_messages.ts";
+import { SharedCounters } from "./shared_counters.ts";
+import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
 
 /** How long an unmount is tried before the mount is detached under its open files, in ms. */
 const BUSY_MS_MAX = 3_000;
@@ -50,7 +51,7 @@ export class FuseMount {
   /** The errno that ended the session, once it has: `ENODEV` after an unmount. */
   readonly ended: Promise<number>;
   readonly agreed: Promise<Negotiated>;
-  report: WorkerReport | undefined;
+  readonly counters: SharedCounters = new SharedCounters();
   readonly #options: FuseMountOptions;
   readonly #worker: Worker;
   readonly #requests: DeferredRequests;
@@ -81,6 +82,7 @@ export class FuseMount {
       if (message.type === "initialized") agreed.resolve(message.agreed);
       else if (message.type === "ended") {
         this.#isOver = true;
+        agreed.reject(new Error(`The FUSE session ended before it began: errno ${message.errno}`));
         ended.resolve(message.errno);
       } else this.#hear(message);
     };
@@ -116,12 +118,13 @@ export class FuseMount {
   }
 
   /**
-   * Makes the kernel forget what changed. Resolves when it was told.
+   * Makes the kernel forget what changed, in the background, and notes in the library that it did.
    *
    * A node whose version is no longer current keeps its pages: they are right for who has it open.
    */
-  async invalidate(changes: readonly FolderChange[]): Promise<void> {
+  tell(changes: readonly FolderChange[]): void {
     if (this.#isOver) return;
+    const { cache, log } = this.#options;
     const messages = function* (): Iterable<Uint8Array<ArrayBuffer>> {
       for (const { folder, names, nodes } of changes) {
         const folderNode = nodeIdOf(folder, 0);
@@ -132,7 +135,9 @@ export class FuseMount {
         }
       }
     };
-    await this.#notifier.send(messages());
+    this.#notifier.send(messages()).then(
+      () => cache.library.settled(changes.map((change) => change.folder)),
+    ).catch((error) => log.error("The kernel was not told of changes", { error }));
   }
 
   /** Waits for the readers' requests, at most `limitMs`, and answers `EIO` to those left over. */
@@ -161,6 +166,7 @@ export class FuseMount {
       descriptor: this.descriptor,
       cacheDir: cache.config.cacheDir,
       shared: cache.opened.shared,
+      counters: this.counters.buffer,
       presentation,
       hash: cache.config.hash,
       cacheFolders,
@@ -182,8 +188,7 @@ export class FuseMount {
       case "opened":
         return this.#options.opened(message.version);
       case "report":
-        this.report = message.report;
-        return cache.reader.noteUses(message.report.uses);
+        return cache.reader.noteUses(message.uses);
       case "failed":
         return log.error("A request failed", { opcode: message.opcode, error: message.error });
     }

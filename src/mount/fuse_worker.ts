@@ -16,6 +16,7 @@ import type { Index } from "../store/index.ts";
 import { sourceKeyOf } from "../store/file_version.ts";
 import { openIndexReader } from "../store/safe_open.ts";
 import { DirectFiles } from "./direct_files.ts";
+import { SharedCounters } from "./shared_counters.ts";
 import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
 
 function tell(message: WorkerMessage): void {
@@ -40,12 +41,14 @@ async function serve(start: WorkerStart): Promise<number> {
     keyOf: (version) => sourceKeyOf(version.sources[0], keyHash),
     describe: (version) => namespace.version(version),
   });
-  const direct = new DirectFiles({ ...start, namespace });
+  const counters = new SharedCounters(start.counters);
+  const direct = new DirectFiles({ ...start, namespace, counted: counters });
   const files = new OpenFiles({
     namespace,
     reader,
     direct,
     observer: { opened: (version) => tell({ type: "opened", version }) },
+    counters,
     nonce: start.nonce,
   });
   const reply = new Reply(start.presentation);
@@ -55,7 +58,7 @@ async function serve(start: WorkerStart): Promise<number> {
     descriptor,
     operations,
     reply,
-    hooks: hooksOf({ index, reader, direct, files }),
+    hooks: hooksOf({ index, reader, direct }),
     clock: systemClock,
     passthrough: start.passthrough,
   });
@@ -65,9 +68,8 @@ function hooksOf(parts: {
   index: Index;
   reader: CachedReader;
   direct: DirectFiles;
-  files: OpenFiles;
 }): SessionHooks {
-  const { index, reader, direct, files } = parts;
+  const { index, reader, direct } = parts;
   return {
     initialized: (agreed) => {
       direct.allowPassthrough(agreed.passthrough);
@@ -82,16 +84,9 @@ function hooksOf(parts: {
     refresh: () => index.releaseSnapshot(),
     idle: () => index.releaseSnapshot(),
     generation: () => index.generation(),
-    report: () =>
-      tell({
-        type: "report",
-        report: {
-          openHandles: files.handles,
-          passthroughOpens: direct.passthroughOpens,
-          cacheBytes: files.cacheBytes,
-          directBytes: files.directBytes,
-          uses: reader.uses(),
-        },
-      }),
+    report: () => {
+      const uses = reader.uses();
+      if (uses.length > 0) tell({ type: "report", uses });
+    },
   };
 }

@@ -7,6 +7,8 @@ export interface WorkerStart {
   cacheDir: string;
   /** Shared with the index of the main thread, which counts its commits in it. */
   shared: SharedArrayBuffer;
+  /** The worker counts in here; see `SharedCounters`. */
+  counters: SharedArrayBuffer;
   presentation: Presentation;
   hash: "xxh128" | "xxh64";
   cacheFolders: boolean;
@@ -20,18 +22,6 @@ export interface WorkerStart {
   agreed: Negotiated | undefined;
 }
 
-/** What the worker noticed since it last reported. */
-export interface WorkerReport {
-  openHandles: number;
-  passthroughOpens: number;
-  /** Bytes of replies to READ that came from chunks and extents. */
-  cacheBytes: number;
-  /** Bytes read from files that were opened directly. */
-  directBytes: number;
-  /** What was read, as `CachedReader.uses()` gives it. */
-  uses: unknown;
-}
-
 /** What the worker says. */
 export type WorkerMessage =
   | { type: "ready" }
@@ -39,6 +29,6 @@ export type WorkerMessage =
   | { type: "deferred"; request: Uint8Array<ArrayBuffer> }
   | { type: "interrupted"; uniqueLow: number; uniqueHigh: number }
   | { type: "opened"; version: number }
-  | { type: "report"; report: WorkerReport }
+  | { type: "report"; uses: Float64Array<ArrayBuffer> }
   | { type: "failed"; opcode: number; error: string }
   | { type: "ended"; errno: number };

@@ -63,6 +63,7 @@ function fixture({ count = 0, cached = new Map<number, Uint8Array>() } = {}): {
     },
     direct: { open: () => "cached" },
     observer: { opened: () => undefined },
+    counters: { handles: 0, cacheBytes: 0, directBytes: 0 },
     nonce: 1,
   });
   const operations = new Operations({ namespace, files, reply, cacheFolders: true });

@@ -1,0 +1,79 @@
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import { markIndexSuspect } from "../store/index_files.ts";
+import { childProbe } from "../store/probe_child.ts";
+import { sweep } from "../store/sweep.ts";
+import type { Cache } from "./cache.ts";
+import type { ScanRuns } from "./scan_runs.ts";
+import { selfCommand } from "./self_command.ts";
+import { SupervisedTasks } from "./supervised.ts";
+
+/** How often last uses are written, and lists without chunks dropped, in ms. */
+const FLUSH_MS = 5_000;
+
+/** What tasks beside the mount work on. */
+export interface BackgroundParts {
+  cache: Cache;
+  scans: ScanRuns;
+  clock: Clock;
+  log: Log;
+}
+
+/** Starts all that goes on beside serving requests. */
+export function startBackgroundTasks(parts: BackgroundParts): SupervisedTasks {
+  const { cache, clock, log } = parts;
+  const tasks = new SupervisedTasks(clock, log);
+  tasks.start("flush", (signal) => flushRegularly(parts, signal));
+  tasks.start("sweep", (signal) => sweepOnce(parts, signal));
+  tasks.start("scan", (signal) => scanRegularly(parts, signal));
+  if (cache.opened.probeLater) tasks.start("probe", () => probeIndex(parts));
+  return tasks;
+}
+
+async function flushRegularly(
+  { cache, clock }: BackgroundParts,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    await clock.sleep(FLUSH_MS, signal);
+    cache.cacheIndex.flush();
+    cache.manifests.prune();
+  }
+}
+
+/** Makes files and index agree after whatever ended the last daemon. */
+async function sweepOnce(parts: BackgroundParts, signal: AbortSignal): Promise<void> {
+  const { cache, clock, log } = parts;
+  const { cacheIndex, config } = cache;
+  const swept = await sweep({ cacheDir: config.cacheDir, cacheIndex, clock, log, signal });
+  if (swept.adopted + swept.dropped + swept.torn > 0) {
+    log.info("The cache was set right after an unclean end", { ...swept });
+  }
+}
+
+async function scanRegularly(parts: BackgroundParts, signal: AbortSignal): Promise<void> {
+  const { cache, scans, clock, log } = parts;
+  for (;;) {
+    const results = await scans.run({ checksum: false, acceptDeletions: false, signal });
+    for (const { name, state, files, added, changed, gone, held_deletions, error } of results) {
+      if (state === "failed") log.warning("An origin could not be scanned", { name, error });
+      else if (state === "held") {
+        log.warning(
+          "Most of an origin's files are gone; they stay until it is confirmed. If that is meant: " +
+            "musicfs scan --accept-deletions",
+          { name, files: held_deletions },
+        );
+      } else log.info("Scanned", { name, files, added, changed, gone });
+    }
+    await clock.sleep(cache.config.pollIntervalMs, signal);
+  }
+}
+
+/** Finds damage that the quick check at the start cannot see; the next start then rebuilds. */
+async function probeIndex({ cache, clock, log }: BackgroundParts): Promise<void> {
+  const dir = `${cache.config.cacheDir}/index`;
+  const result = await childProbe(selfCommand(), clock)(dir);
+  if (result === "ok") return;
+  markIndexSuspect(dir);
+  log.error("The index is damaged. It is rebuilt at the next start", { fault: result.bad });
+}

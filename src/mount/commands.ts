@@ -1,0 +1,217 @@
+import type { Clock } from "../base/clock.ts";
+import { MusicfsError } from "../base/errors.ts";
+import { sameHash } from "../chunking/chunk_hash.ts";
+import { sweep } from "../store/sweep.ts";
+import { type BadChunk, verifyStore } from "../store/verify.ts";
+import type { Cache } from "./cache.ts";
+import type {
+  CacheCommands,
+  GcOptions,
+  GcResult,
+  OriginStatus,
+  ScanOptions,
+  ScanResult,
+  StatusResult,
+  VerifyOptions,
+  VerifyResult,
+} from "./cache_commands.ts";
+import type { FuseMount } from "./fuse_mount.ts";
+import type { ScanRuns } from "./scan_runs.ts";
+import { VERSION } from "./version.ts";
+
+/** Paths that `verify` names. */
+const PATHS_MAX = 1_000;
+
+/** What commands work on. */
+export interface CommandParts {
+  cache: Cache;
+  scans: ScanRuns;
+  clock: Clock;
+  /** Ends what a command is doing. */
+  signal: AbortSignal;
+  /** undefined when a command runs without a daemon. */
+  daemon: { mount: FuseMount; mountpoint: string; startedMs: number } | undefined;
+}
+
+/** The commands of an open cache; the same for the daemon and without one. */
+export function cacheCommands(parts: CommandParts): CacheCommands {
+  return {
+    gc: (options) => collectGarbage(parts, options),
+    scan: (options) => scan(parts, options),
+    verify: (options) => verify(parts, options),
+    status: () => Promise.resolve(status(parts)),
+  };
+}
+
+async function collectGarbage(
+  { cache, clock, signal }: CommandParts,
+  { maxSizeBytes, dryRun }: GcOptions,
+): Promise<GcResult> {
+  const { cacheIndex, space, manifests, config } = cache;
+  const limitBytes = maxSizeBytes ?? space.limitBytes;
+  cacheIndex.flush();
+  const before = space.usedBytes();
+  const log = cache.log;
+  const swept = await sweep({
+    cacheDir: config.cacheDir,
+    cacheIndex,
+    clock,
+    log,
+    dropUnreferenced: true,
+    dryRun,
+    signal,
+  });
+  const orphans = swept.torn + swept.unreferenced;
+  const orphanBytes = swept.tornBytes + swept.unreferencedBytes;
+  const evicted = await space.evictTo(dryRun ? limitBytes + orphanBytes : limitBytes, {
+    dryRun,
+    signal,
+  });
+  if (!dryRun) manifests.prune({ all: true });
+  const freed = evicted.chunkBytes + evicted.extentBytes + orphanBytes;
+  return {
+    dry_run: dryRun,
+    limit_bytes: limitBytes,
+    used_bytes_before: before,
+    used_bytes_after: dryRun ? Math.max(0, before - freed) : space.usedBytes(),
+    evicted_chunks: evicted.chunks,
+    evicted_chunk_bytes: evicted.chunkBytes,
+    evicted_extents: evicted.extents,
+    evicted_extent_bytes: evicted.extentBytes,
+    orphans,
+    orphan_bytes: orphanBytes,
+  };
+}
+
+async function scan({ scans, signal }: CommandParts, options: ScanOptions): Promise<ScanResult> {
+  if (options.checksum) {
+    throw new MusicfsError(
+      "invalid",
+      "--checksum comes with a later version of musicfs; scan compares size and time",
+      { op: "scan", subject: "--checksum" },
+    );
+  }
+  return { origins: await scans.run({ ...options, signal }) };
+}
+
+async function verify(
+  { cache, clock, signal }: CommandParts,
+  { repair, onProgress }: VerifyOptions,
+): Promise<VerifyResult> {
+  const { config, cacheIndex, namespace } = cache;
+  const began = clock.monotonic();
+  const paths = new Set<string>();
+  cacheIndex.flush();
+  const report = await verifyStore({
+    cacheDir: config.cacheDir,
+    hash: cache.hash,
+    cacheIndex,
+    signal,
+    onBad: ({ owner }) => {
+      const path = namespace.version(owner)?.sources[0].path;
+      if (path !== undefined && paths.size < PATHS_MAX) paths.add(path);
+    },
+    ...(repair ? { repair: (chunk) => repairChunk(cache, chunk, signal) } : {}),
+    onProgress: (now) =>
+      onProgress?.({
+        checked_chunks: now.checked,
+        total_chunks: now.total,
+        checked_bytes: now.bytes,
+        bad_chunks: now.corrupt + now.missing,
+      }),
+  });
+  return {
+    checked_chunks: report.checked,
+    checked_bytes: report.bytes,
+    bad_chunks: report.corrupt,
+    missing_chunks: report.missing,
+    bad_extent_blocks: 0,
+    repaired_chunks: report.repaired,
+    paths: [...paths].toSorted(),
+    seconds: (clock.monotonic() - began) / 1000,
+  };
+}
+
+/** Reads the chunk's range anew: the reader finds it bad, fetches it and puts it back. */
+async function repairChunk(
+  { namespace, manifests, reader, store }: Cache,
+  { hash, owner }: BadChunk,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const version = namespace.version(owner);
+  const list = manifests.list(owner);
+  if (!version || !list) {
+    store.delete(hash);
+    return false;
+  }
+  const at = Array.from({ length: list.count }, (_, i) => i).findIndex((i) =>
+    sameHash(list.hash(i), hash)
+  );
+  if (at < 0) return false;
+  const range = { offset: list.start(at), length: list.length(at) };
+  try {
+    await reader.read(version, range, { signal, handle: 0 });
+    return true;
+  } catch (error) {
+    if (error instanceof MusicfsError) return false;
+    throw error;
+  }
+}
+
+function status({ cache, scans, clock, daemon }: CommandParts): StatusResult {
+  const { config, namespace, store, space, cacheIndex, disk, reader } = cache;
+  const totals = cacheIndex.totals();
+  const counters = daemon?.mount.counters;
+  const mainBytes = reader.stats();
+  const origins = originStates(cache, scans);
+  const originBytes = origins.reduce((sum, origin) => sum + origin.bytes_read, 0);
+  return {
+    pid: daemon ? Deno.pid : null,
+    supervisor_pid: null,
+    mountpoint: daemon?.mountpoint ?? null,
+    cache_dir: config.cacheDir,
+    version: VERSION,
+    uptime_s: daemon ? (clock.monotonic() - daemon.startedMs) / 1000 : 0,
+    origins,
+    library: namespace.totals(),
+    cache: {
+      mode: config.cache,
+      used_bytes: space.usedBytes(),
+      limit_bytes: space.limitBytes,
+      chunks: totals.chunks,
+      chunk_bytes: totals.chunkBytes,
+      referenced_bytes: totals.referencedBytes,
+      dedup_ratio: totals.chunkBytes > 0 ? totals.referencedBytes / totals.chunkBytes : 1,
+      extent_bytes: store.stats().extentBytes,
+      degraded: !disk.writable,
+    },
+    reads: {
+      from_cache_bytes: (counters?.cacheBytes ?? 0) + mainBytes.cacheBytes,
+      from_origin_bytes: (counters?.directBytes ?? 0) + originBytes,
+      passthrough_opens: counters?.passthroughOpens ?? 0,
+    },
+    open_handles: counters?.handles ?? 0,
+    scan: scans.status(),
+  };
+}
+
+function originStates({ config, fetcher }: Cache, scans: ScanRuns): OriginStatus[] {
+  const counters = fetcher.counters();
+  return config.origins.map(({ name, url }) => ({
+    name,
+    url: withoutCredentials(url),
+    state: scans.stateOf(name),
+    bytes_read: counters.get(name)?.bytes ?? 0,
+    errors: counters.get(name)?.errors ?? 0,
+  }));
+}
+
+/** A URL as it may be shown: without user and password. Paths are shown as they are. */
+function withoutCredentials(url: string): string {
+  if (!url.includes("://")) return url;
+  const parsed = URL.parse(url);
+  if (!parsed) return url;
+  parsed.username = "";
+  parsed.password = "";
+  return parsed.href;
+}

@@ -1,0 +1,84 @@
+import type { Clock } from "../base/clock.ts";
+import type { ScanReport } from "../library/library.ts";
+import type { Cache } from "./cache.ts";
+import type {
+  OriginScanResult,
+  OriginStatus,
+  ScanOptions,
+  StatusResult,
+} from "./cache_commands.ts";
+
+/** Scans, and what is remembered of them for `status`. */
+export class ScanRuns {
+  readonly #cache: Cache;
+  readonly #clock: Clock;
+  readonly #states = new Map<string, OriginStatus["state"]>();
+  #running = 0;
+  #files = 0;
+  #last: "idle" | "held" | "failed" = "idle";
+  #lastCompleteMs: number | null = null;
+
+  constructor(cache: Cache, clock: Clock) {
+    this.#cache = cache;
+    this.#clock = clock;
+  }
+
+  /** What the last scan said of an origin. */
+  stateOf(origin: string): OriginStatus["state"] {
+    return this.#states.get(origin) ?? "unknown";
+  }
+
+  status(): StatusResult["scan"] {
+    return {
+      state: this.#running > 0 ? "running" : this.#last,
+      files: this.#running > 0 ? this.#files : 0,
+      last_complete_ms: this.#lastCompleteMs,
+    };
+  }
+
+  /** Walks the origins; one scan after another. Throws the signal's reason. */
+  async run(options: ScanOptions & { signal: AbortSignal }): Promise<OriginScanResult[]> {
+    const { origins, acceptDeletions, onProgress, signal } = options;
+    const began = this.#clock.monotonic();
+    this.#running += 1;
+    try {
+      const report = await this.#cache.library.scan({
+        acceptDeletions,
+        signal,
+        ...(origins ? { origins } : {}),
+        onProgress: ({ origin, folders, files }) => {
+          this.#files = files;
+          onProgress?.({ origin, folders, files, changes: [] });
+        },
+      });
+      return this.#note(report, (this.#clock.monotonic() - began) / 1000);
+    } finally {
+      this.#running -= 1;
+    }
+  }
+
+  #note(report: ScanReport, seconds: number): OriginScanResult[] {
+    const results = report.origins.map((origin): OriginScanResult => {
+      const [error] = origin.errors;
+      const state = origin.held ? "held" : error ? "failed" : "complete";
+      this.#states.set(origin.origin, state === "failed" ? "offline" : "online");
+      return {
+        name: origin.origin,
+        state,
+        folders: origin.folders,
+        files: origin.files,
+        added: origin.added,
+        changed: origin.changed,
+        moved: 0,
+        gone: origin.gone,
+        held_deletions: origin.held?.gone ?? 0,
+        seconds,
+        error: error?.message ?? null,
+      };
+    });
+    const states = new Set(results.map((result) => result.state));
+    this.#last = states.has("failed") ? "failed" : states.has("held") ? "held" : "idle";
+    if (!states.has("failed")) this.#lastCompleteMs = this.#clock.now();
+    return results;
+  }
+}
