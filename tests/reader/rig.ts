@@ -91,13 +91,13 @@ export class Rig implements AsyncDisposable {
   }
 
   /** A reader as the FUSE worker has one. */
-  cachedReader(): CachedReader {
+  cachedReader(clock = systemClock): CachedReader {
     return new CachedReader({
       index: this.index,
       cacheDir: this.cacheDir,
       hash: xxh128,
       xxh64,
-      clock: systemClock,
+      clock,
       keyOf: (version) => this.manifests.keyOf(version),
       describe: (id) => this.versions.get(id),
     });
