@@ -31,9 +31,19 @@ function columnsOf(): number {
   }
 }
 
+/** `/` if the folder this was started in has been removed. */
+function currentFolder(): string {
+  try {
+    return Deno.cwd();
+  } catch (error) {
+    if (error instanceof Error) return "/";
+    throw error;
+  }
+}
+
 const code = await run(Deno.args, {
   env: (name) => Deno.env.get(name),
-  cwd: Deno.cwd(),
+  cwd: currentFolder(),
   home: Deno.env.get("HOME") || homedir(),
   stdout: outputOf(Deno.stdout),
   stderr: outputOf(Deno.stderr),

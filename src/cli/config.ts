@@ -29,6 +29,8 @@ export interface ConfigSources {
   /** Folder that typed relative paths start from. */
   cwd: string;
   home: string;
+  /** Whether what is logged goes straight into systemd's journal. */
+  isJournal: boolean;
   /** The text of a file; undefined if there is none. */
   readFile(path: string): string | undefined;
 }
@@ -71,7 +73,7 @@ export function resolveConfig(flags: Flags, sources: ConfigSources): Config {
     gid: first("gid"),
     allowOther: first("allow_other") ?? false,
     logLevel: first("log_level") ?? "info",
-    logFormat: first("log_format") ?? (sources.env("JOURNAL_STREAM") ? "journald" : "text"),
+    logFormat: first("log_format") ?? (sources.isJournal ? "journald" : "text"),
   };
 }
 

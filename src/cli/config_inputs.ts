@@ -9,6 +9,7 @@ export function configSources({ env, cwd, home }: CliContext): ConfigSources {
     env,
     cwd,
     home,
+    isJournal: isJournal(env("JOURNAL_STREAM"), "/proc/self/fd/2"),
     readFile: (path) => {
       try {
         return Deno.readTextFileSync(path);
@@ -19,6 +20,21 @@ export function configSources({ env, cwd, home }: CliContext): ConfigSources {
       }
     },
   };
+}
+
+/**
+ * Whether the open file at `path` is the one systemd named in `$JOURNAL_STREAM` (device and inode).
+ * The variable alone says little: every program below a service inherits it. Source: systemd.exec(5).
+ */
+export function isJournal(stream: string | undefined, path: string): boolean {
+  if (stream === undefined || !/^\d+:\d+$/.test(stream)) return false;
+  try {
+    const { dev, ino } = Deno.statSync(path);
+    return stream === `${dev}:${ino}`;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false; // Closed.
+    throw error;
+  }
 }
 
 /** The options among what was typed; the parser calls them by their TOML keys. */

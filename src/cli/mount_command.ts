@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../mount/config.ts";
@@ -35,7 +35,7 @@ export async function runMount(options: {
   }
   const { clock, env, random } = context;
   await refuseCacheInOrigin(config, clock);
-  const mountpoint = canonicalMountpoint(options.mountpoint);
+  const mountpoint = canonicalMountpoint(resolve(context.cwd, options.mountpoint));
   return await context.runDaemon(config, { mountpoint, clock, log, env, random, reload });
 }
 

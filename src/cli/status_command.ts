@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { MusicfsError } from "../base/errors.ts";
 import type { OriginStatus, StatusResult } from "../mount/cache_commands.ts";
 import { canonicalMountpoint } from "../mount/mountpoint.ts";
@@ -24,7 +25,7 @@ async function statusAt(
   mountpoint: string,
   { context }: CacheCommandOptions,
 ): Promise<StatusResult> {
-  const path = canonicalMountpoint(mountpoint);
+  const path = canonicalMountpoint(resolve(context.cwd, mountpoint));
   const daemon = findDaemon(path, registryPlace(context.env));
   if (daemon) return await remoteCommands(daemon.cache_dir, { context, held: undefined }).status();
   throw new MusicfsError(

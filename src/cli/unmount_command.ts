@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { MusicfsError } from "../base/errors.ts";
 import { cString, libc } from "../base/posix.ts";
 import { clearStaleMount, runFusermount } from "../mount/check_mount.ts";
@@ -22,7 +23,7 @@ export async function runUnmount(
   options: { mountpoint: string; cacheDir: string | undefined },
   context: CliContext,
 ): Promise<number> {
-  const path = canonicalMountpoint(options.mountpoint);
+  const path = canonicalMountpoint(resolve(context.cwd, options.mountpoint));
   const daemon = findDaemon(path, registryPlace(context.env)) ??
     daemonOfCache(options.cacheDir, path);
   if (daemon) {

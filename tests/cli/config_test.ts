@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type ConfigSources, type Flags, resolveConfig } from "../../src/cli/config.ts";
+import { isJournal } from "../../src/cli/config_inputs.ts";
 import { SETTING_KEYS } from "../../src/cli/settings.ts";
 import { UsageError } from "../../src/cli/usage_error.ts";
 import type { Config } from "../../src/mount/config.ts";
@@ -12,6 +13,7 @@ interface Given {
   config?: string;
   env?: Record<string, string>;
   files?: Record<string, string>;
+  isJournal?: boolean;
 }
 
 function resolve(given: Given): Config {
@@ -19,6 +21,7 @@ function resolve(given: Given): Config {
     env: (name) => given.env?.[name],
     cwd: "/work",
     home: "/home/ann",
+    isJournal: given.isJournal ?? false,
     readFile: (path) => given.files?.[path],
   };
   const { flags = {}, origins = [], config } = given;
@@ -111,6 +114,16 @@ Deno.test("resolveConfig() puts the cache where systemd and XDG say, unless told
   assert.equal(resolve({ env: systemd, flags: { cache_dir: "here" } }).cacheDir, "/work/here");
   const files = { [HOME_FILE]: 'cache_dir = "~/c"' };
   assert.equal(resolve({ files }).cacheDir, "/home/ann/c");
+});
+
+Deno.test("resolveConfig() logs for journald where the journal listens, unless told otherwise", async () => {
+  assert.equal(resolve({ isJournal: true }).logFormat, "journald");
+  assert.equal(resolve({ isJournal: true, flags: { log_format: "json" } }).logFormat, "json");
+  const { dev, ino } = await Deno.stat("/proc/self/fd/2");
+  assert(isJournal(`${dev}:${ino}`, "/proc/self/fd/2"));
+  assert(!isJournal(`${dev}:${(ino ?? 0) + 1}`, "/proc/self/fd/2"));
+  assert(!isJournal(undefined, "/proc/self/fd/2"));
+  assert(!isJournal("1:1", "/proc/self/fd/999"));
 });
 
 Deno.test("resolveConfig() sorts origins by priority, and flags replace those of the file", () => {

@@ -7,6 +7,7 @@ import type { CacheCommands, GcOptions, ScanOptions } from "../../src/mount/cach
 import type { Config } from "../../src/mount/config.ts";
 import { serveControl } from "../../src/mount/control.ts";
 import { acquireLock, LOCK_FILE } from "../../src/mount/lock.ts";
+import { registerDaemon, registryPlace } from "../../src/mount/registry.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { fakeCache, fakeContext, type Ran, STATUS } from "./fake_context.ts";
 
@@ -102,6 +103,7 @@ Deno.test("run() gives the daemon its configuration and its exit code", async ()
   });
   assert.deepEqual(ran, { code: 17, stdout: "", stderr: "" });
   assert(given);
+  assert.equal(given.options.mountpoint, `${dir.path}/real`);
   assert.equal(given.config.cache, "on");
   assert.equal(given.config.maxSizeBytes, 1.5 * 2 ** 30);
   assert.deepEqual(given.config.exclude, ["a", "b"]);
@@ -156,6 +158,30 @@ Deno.test("run() asks the daemon that has the cache, and takes no lock then", as
   const json = await cli(`status --json --cache-dir ${dir.path}`);
   assert.deepEqual(JSON.parse(json.stdout), STATUS);
   assert.equal(JSON.parse(await Deno.readTextFile(`${dir.path}/${LOCK_FILE}`)).pid, 4711);
+});
+
+Deno.test("run() finds the daemon of a mountpoint, and shows what it says", async () => {
+  await using dir = await tempDir("cli");
+  const mountpoint = `${dir.path}/mnt`;
+  const cacheDir = `${dir.path}/cache`;
+  await Deno.mkdir(mountpoint);
+  await Deno.mkdir(cacheDir);
+  const env = (name: string): string | undefined =>
+    name === "XDG_RUNTIME_DIR" ? dir.path : undefined;
+  const info = { pid: Deno.pid, cache_dir: cacheDir, mountpoint };
+  using _registration = registerDaemon(info, registryPlace(env));
+  const commands = {
+    ...fakeCache({ status: () => Promise.resolve(STATUS) }),
+    unmount: () => Promise.resolve(),
+  };
+  const path = `${cacheDir}/control.sock`;
+  await using _server = await serveControl({ path, commands, log: silentLog });
+  const ran = await cli(`status mnt/`, { env, cwd: dir.path });
+  assert.equal(ran.stderr, "");
+  assert.equal(
+    ran.stdout,
+    await Deno.readTextFile(new URL("expected/status.txt", import.meta.url)),
+  );
 });
 
 Deno.test("run() names the process that works on the cache and listens to nobody", async () => {
