@@ -3,6 +3,15 @@
 import { join } from "node:path";
 import { output } from "../support/process.ts";
 
+/** A fresh folder in `parent`, removed at the end of its scope. */
+export async function tempDirIn(parent: string): Promise<AsyncDisposable & { path: string }> {
+  const path = await Deno.makeTempDir({ dir: parent, prefix: "musicfs-bench-" });
+  return {
+    path,
+    [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }),
+  };
+}
+
 /** Writes `mebibytes` of random bytes: nothing in them is the same twice, so every chunk is stored. */
 export async function writeRandom(path: string, mebibytes: number): Promise<void> {
   const command = `head -c ${mebibytes}M /dev/urandom > "$0"`;

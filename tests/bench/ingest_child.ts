@@ -1,9 +1,23 @@
-/** Stores a file as chunks, as the reader does, and prints how long it took: `FILE CACHE_DIR`. */
+/**
+ * Stores a file as chunks, as the reader does, and prints how long it took: `MODE FILE CACHE_DIR`.
+ *
+ * Mode "plain" only writes it in parts as long as the mean chunk, each to a name of its own.
+ */
 
 import { join } from "node:path";
+import process from "node:process";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { O_RDONLY, openFile, preadFully } from "../../src/base/posix.ts";
+import {
+  cString,
+  libc,
+  O_CREAT,
+  O_RDONLY,
+  O_WRONLY,
+  openFile,
+  preadFully,
+  pwriteFully,
+} from "../../src/base/posix.ts";
 import { CdcChunker } from "../../src/chunking/cdc_chunker.ts";
 import { type ChunkHash, openChunkHash } from "../../src/chunking/chunk_hash.ts";
 import { ChunkList } from "../../src/chunking/chunk_list.ts";
@@ -56,6 +70,7 @@ async function ingest(path: string, cacheDir: string): Promise<IngestResult> {
   const { window } = chunker;
   const spent = { cut: 0, hash: 0 };
   let list = ChunkList.empty(size, hash.bytes);
+  const cpuStart = cpuSeconds();
   const start = performance.now();
   while (!list.whole) {
     const length = preadFully(descriptor, window, list.frontier);
@@ -81,12 +96,47 @@ async function ingest(path: string, cacheDir: string): Promise<IngestResult> {
     });
   }
   const seconds = (performance.now() - start) / 1000;
+  const parts = { cutSeconds: spent.cut / 1000, hashSeconds: spent.hash / 1000 };
+  const result = { bytes: size, seconds, cpuSeconds: cpuSeconds() - cpuStart, ...parts };
   await index[Symbol.asyncDispose]();
-  return { bytes: size, seconds, cutSeconds: spent.cut / 1000, hashSeconds: spent.hash / 1000 };
+  return result;
+}
+
+/** Mean length of a chunk of random bytes. */
+const PLAIN_BYTES = 78 * 1024;
+
+/** What the disk and the system calls alone take: write to one name, rename to another. */
+async function writePlainly(path: string, dir: string): Promise<IngestResult> {
+  for (let folder = 0; folder < 256; folder += 1) {
+    await Deno.mkdir(join(dir, String(folder)), { recursive: true });
+  }
+  const { size } = await Deno.stat(path);
+  const descriptor = openFile(path, O_RDONLY);
+  const buffer = new Uint8Array(PLAIN_BYTES);
+  const tmp = join(dir, "tmp");
+  const cpuStart = cpuSeconds();
+  const start = performance.now();
+  for (let at = 0, n = 0; at < size; at += PLAIN_BYTES, n += 1) {
+    const length = preadFully(descriptor, buffer, at);
+    const file = openFile(tmp, O_WRONLY | O_CREAT);
+    const written = pwriteFully(file, buffer.subarray(0, length), 0);
+    libc.close(file);
+    const renamed = libc.rename(cString(tmp), cString(join(dir, String(n % 256), String(n))));
+    if (written !== length || renamed !== 0) throw new Error(`Cannot write in ${dir}`);
+  }
+  const seconds = (performance.now() - start) / 1000;
+  const parts = { cutSeconds: 0, hashSeconds: 0 };
+  return { bytes: size, seconds, cpuSeconds: cpuSeconds() - cpuStart, ...parts };
+}
+
+/** Seconds of a core that this process has had, in all its threads. */
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }
 
 if (import.meta.main) {
-  const [path = "", cacheDir = ""] = Deno.args;
-  const result = await ingest(path, cacheDir);
+  const [mode, path = "", cacheDir = ""] = Deno.args;
+  const result = await (mode === "plain" ? writePlainly : ingest)(path, cacheDir);
   await Deno.stdout.write(new TextEncoder().encode(JSON.stringify(result) + "\n"));
 }

@@ -25,7 +25,6 @@ export async function addTreeRows(bench: Bench): Promise<void> {
     if (files === FIND_FILES) await addFindRows(bench, origin);
     seconds.push({ files, ...await firstListing(bench, origin, files) });
     await addMemoryRow(bench, origin, files);
-    await output("rm", ["-rf", origin, cacheDirOf(bench, nameOf(files))], { limitMs: 600_000 });
   }
   const last = seconds.at(-1);
   if (last === undefined) return;
