@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { musicfs, musicfsCommand, musicfsEnv } from "../support/daemon.ts";
 import { testWith } from "../support/requirements.ts";
+import { musicfsMountAt } from "../../src/mount/mount_table.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { FakeMount } from "../mount/fake_mount.ts";
 
@@ -93,5 +94,17 @@ testWith(
     const again = await musicfs(["unmount", dir.path]);
     assert.equal(again.code, 1);
     assert.match(again.stderr, /^musicfs: Nothing of musicfs is mounted at [^\n]*\n$/);
+  },
+);
+
+testWith(
+  ["fuse", "root"],
+  "musicfs unmount takes away a live mount whose daemon is unknown",
+  async () => {
+    await using dir = await tempDir("main");
+    await using mount = new FakeMount(dir.path);
+    mount.live();
+    assert.deepEqual(await musicfs(["unmount", dir.path]), { code: 0, stdout: "", stderr: "" });
+    assert.equal(musicfsMountAt(dir.path), undefined);
   },
 );
