@@ -45,7 +45,7 @@ Deno.test("resolveConfig() has the defaults of the contract", () => {
     cache: "auto",
     readTimeoutMs: 30_000,
     pollIntervalMs: 300_000,
-    exclude: [],
+    exclude: ["@eaDir", ".DS_Store", "#recycle"],
     origins: [],
     hash: "xxh128",
     umask: 0,

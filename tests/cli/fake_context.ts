@@ -26,7 +26,7 @@ export function fakeContext(
     env: () => undefined,
     random: () => 0,
     cwd: "/",
-    home: "/nonexistent",
+    home: "/proc/none", // Where not even root can make a folder.
     stdout: output("stdout"),
     stderr: output("stderr"),
     clock: systemClock,

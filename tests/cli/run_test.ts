@@ -65,7 +65,6 @@ Deno.test("run() refuses what cannot be meant with exit code 2 and one line", as
     ["gc --max-size", /--max-size.*SIZE/],
     ["gc --max-size 1G --max-size 2G", /--max-size.*multiple/],
     ["gc --config /nonexistent/c.toml", /\/nonexistent\/c\.toml: there is no such file/],
-    ["scan", /No origin is configured/],
     ["scan --checksum", /--checksum comes with a later version/],
     ["unmount", /MOUNTPOINT/],
     ["check-mount /a /b", /`\/b`/],
@@ -260,6 +259,24 @@ Deno.test("run() fails a verification only for what stays bad", async () => {
   const ran = await cli(`verify --cache-dir ${dir.path}`, { openCache });
   assert.equal(ran.code, 1);
   assert.equal(ran.stderr, "musicfs: 3 chunks are bad or missing; fetch them with --repair\n");
+});
+
+Deno.test("run() scans without an origin of its own only where a daemon has some", async () => {
+  await using dir = await tempDir("cli");
+  const line = `scan --cache-dir ${dir.path}`;
+  assert.match(await refused(2, line), /No origin is configured/);
+  using _lock = acquireLock(dir.path, {
+    pid: 4711,
+    supervisor_pid: null,
+    mountpoint: "/mnt/music",
+  });
+  const commands = {
+    ...fakeCache({ scan: () => Promise.resolve({ origins: [] }) }),
+    unmount: () => Promise.resolve(),
+  };
+  const path = `${dir.path}/control.sock`;
+  await using _server = await serveControl({ path, commands, log: silentLog });
+  assert.deepEqual(await cli(line), { code: 0, stdout: "", stderr: "" });
 });
 
 Deno.test("run() tells an expected failure from a bug", async () => {
