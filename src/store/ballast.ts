@@ -9,10 +9,13 @@ import {
   statPath,
 } from "../base/posix.ts";
 
-/** Bytes of the ballast on a disk of any size, and the part of a small disk that it may take. */
-const BALLAST_BYTES_MAX = 4 * 1024 * 1024;
-const BALLAST_BYTES_MIN = 256 * 1024;
-const DISK_PART = 32;
+/** Least and most bytes of the ballast; between, it is a part of the index. */
+const BALLAST_BYTES_MIN = 1024 * 1024;
+const BALLAST_BYTES_MAX = 8 * 1024 * 1024;
+const INDEX_PART = 8;
+
+/** Of a small disk it takes no more than this part. */
+const DISK_PART = 16;
 
 /** The ballast is put back when this many times its size is free. */
 const FREE_TIMES_MIN = 4;
@@ -20,9 +23,9 @@ const FREE_TIMES_MIN = 4;
 /**
  * A file that takes up room until the disk is full.
  *
- * LMDB copies what it changes, so on a full disk not even removing records works: measured on a
- * 20 MiB tmpfs, one removal a transaction went through, ten or more did not, and a hundred did
- * once 1 MiB had been freed. The ballast is that room. All calls are synchronous and never throw.
+ * LMDB copies what it changes, so that on a full disk not even records can be removed. The ballast
+ * is the room for that: 1 MiB is enough for a hundred removals in a transaction, and it grows with
+ * the index. All calls are synchronous and never throw.
  */
 export class Ballast {
   readonly #path: string;
@@ -44,7 +47,9 @@ export class Ballast {
   restore(): boolean {
     const disk = statFilesystem(this.#dir);
     if (typeof disk === "number") return false;
-    const bytes = ballastBytes(disk.totalBytes);
+    const index = statPath(`${this.#dir}/data.mdb`);
+    const indexBytes = typeof index === "number" ? 0 : index.size;
+    const bytes = ballastBytes(indexBytes, disk.totalBytes);
     const status = statPath(this.#path);
     if (typeof status !== "number" && status.diskBytes >= bytes) return true;
     if (disk.freeBytes < bytes * FREE_TIMES_MIN) return false;
@@ -58,8 +63,8 @@ export class Ballast {
   }
 }
 
-/** Size of the ballast on a disk of `totalBytes`. */
-export function ballastBytes(totalBytes: number): number {
-  const part = Math.floor(totalBytes / DISK_PART);
-  return Math.max(BALLAST_BYTES_MIN, Math.min(BALLAST_BYTES_MAX, part));
+/** Size of the ballast beside an index of `indexBytes` on a disk of `diskBytes`. */
+export function ballastBytes(indexBytes: number, diskBytes: number): number {
+  const wanted = Math.max(BALLAST_BYTES_MIN, Math.floor(indexBytes / INDEX_PART));
+  return Math.min(wanted, BALLAST_BYTES_MAX, Math.floor(diskBytes / DISK_PART));
 }

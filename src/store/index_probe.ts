@@ -14,7 +14,7 @@ import { type LmdbIndex, openEnvironment } from "./lmdb.ts";
 const EVERYTHING: KeyRange = { start: new Uint8Array(0), end: new Uint8Array(1024).fill(0xff) };
 
 /** Records written back in the transaction that is then undone, for each table. */
-const REWRITTEN_MAX = 2_000;
+const REWRITTEN_MAX = 500;
 const REWRITTEN_BYTES_MAX = 1024 * 1024;
 
 /** What the child does; the caller exits with the code and writes the line. */

@@ -27,6 +27,7 @@ import type { Index, KeyRange, Record, Table, TableName } from "./index.ts";
 import { TABLES } from "./index.ts";
 import { adoptMeta, requireKnownFormat } from "./index_meta.ts";
 import { RecordSeal, SEAL_BYTES } from "./record_seal.ts";
+import { overflowPagesOf, type TableChange, WriteRoom } from "./write_room.ts";
 
 /** Address space kept for the file, in bytes; lmdb-js maps more by itself should that not do. */
 const MAP_BYTES = 4 * 1024 ** 3;
@@ -61,13 +62,19 @@ interface NativeRecord {
   value: Uint8Array;
 }
 interface NativeTable {
-  readonly db: { stat(): { entryCount: number } };
+  readonly db: { stat(): TableStat };
   /** Bytes of the value that `getBinaryFast` has just put into the shared buffer. */
   readonly lastSize: number;
   getBinaryFast(key: Uint8Array, options?: ReadOptions): Uint8Array<ArrayBuffer> | undefined;
   getRange(options: NativeRange): Iterable<NativeRecord>;
   put(key: Uint8Array, value: Uint8Array): unknown;
   removeSync(key: Uint8Array): boolean;
+}
+interface TableStat {
+  entryCount: number;
+  treeDepth: number;
+  treeBranchPageCount: number;
+  treeLeafPageCount: number;
 }
 interface NativeRange {
   start: Uint8Array | undefined;
@@ -163,6 +170,7 @@ export class LmdbIndex implements Index {
   readonly #seal: RecordSeal;
   readonly #generation: Int32Array;
   readonly #addon: Addon = (lmdb as unknown as { nativeAddon: Addon }).nativeAddon;
+  readonly #room: WriteRoom | undefined;
   #reading: ReadOptions | undefined;
   #held = false;
   #writing = false;
@@ -188,6 +196,7 @@ export class LmdbIndex implements Index {
     this.epoch = epoch;
     this.created = created;
     this.#damageTold = false;
+    if (options.writable) this.#room = new WriteRoom(options.dir);
   }
 
   get writing(): boolean {
@@ -240,10 +249,12 @@ export class LmdbIndex implements Index {
         }
         this.#requireUnspoiled();
         failpoint("index.commit.before");
-        return this.#dirty ? undefined : lmdb.ABORT;
+        if (!this.#dirty) return lmdb.ABORT;
+        this.#requireRoom();
       });
     } catch (error) {
       if (outcome.failed) throw error;
+      if (error instanceof MusicfsError) throw this.noticed(error);
       throw this.translated(error, "index.commit");
     }
     if (this.#dirty) Atomics.add(this.#generation, 0, 1);
@@ -266,8 +277,12 @@ export class LmdbIndex implements Index {
   }
 
   diskBytes(): number {
-    const status = statPath(`${this.#options.dir}/data.mdb`);
-    return typeof status === "number" ? 0 : status.diskBytes;
+    let bytes = 0;
+    for (const name of ["data.mdb", "lock.mdb", "ballast"]) {
+      const status = statPath(`${this.#options.dir}/${name}`);
+      if (typeof status !== "number") bytes += status.diskBytes;
+    }
+    return bytes;
   }
 
   /** Ends reading and writing in this thread. */
@@ -278,6 +293,7 @@ export class LmdbIndex implements Index {
     this.#reading = undefined;
     reading?.transaction.done();
     await this.#root.close();
+    this.#room?.close();
     await this.#options.onClosed?.();
   }
 
@@ -333,6 +349,7 @@ export class LmdbIndex implements Index {
     }
     this.#serial += 1;
     this.#writing = true;
+    for (const table of this.#tables.values()) table.takeChange();
   }
 
   #join<T>(change: () => T): T {
@@ -342,6 +359,17 @@ export class LmdbIndex implements Index {
       this.#spoiled ??= { cause: error };
       throw error;
     }
+  }
+
+  /** LMDB must not find out for itself that the disk is full: see `WriteRoom`. */
+  #requireRoom(): void {
+    const changes: TableChange[] = [];
+    for (const table of this.#tables.values()) {
+      const change = table.takeChange();
+      if (change !== undefined) changes.push(change);
+    }
+    const result = this.#room?.reserve(changes) ?? 0;
+    if (result < 0) throw refused(-result, this.#options.dir);
   }
 
   #requireUnspoiled(): void {
@@ -361,6 +389,9 @@ class LmdbTable implements Table {
   readonly #native: NativeTable;
   readonly #environment: LmdbIndex;
   readonly #seal: RecordSeal;
+  /** Since the transaction began. */
+  #operations = 0;
+  #overflowPages = 0;
 
   constructor(
     name: TableName,
@@ -397,6 +428,8 @@ class LmdbTable implements Table {
 
   put(key: Uint8Array, value: Uint8Array): void {
     this.#environment.beginChange();
+    this.#operations += 1;
+    this.#overflowPages += overflowPagesOf(value.length);
     try {
       this.#native.put(key, this.#seal.close(key, value));
     } catch (error) {
@@ -406,6 +439,7 @@ class LmdbTable implements Table {
 
   remove(key: Uint8Array): boolean {
     this.#environment.beginChange();
+    this.#operations += 1;
     try {
       return this.#native.removeSync(key);
     } catch (error) {
@@ -416,6 +450,22 @@ class LmdbTable implements Table {
   count(): number {
     this.#environment.reading();
     return this.#native.db.stat().entryCount;
+  }
+
+  /** What this transaction did to the table so far, which is forgotten; undefined for nothing. */
+  takeChange(): TableChange | undefined {
+    if (this.#operations === 0) return undefined;
+    const { treeDepth, treeBranchPageCount, treeLeafPageCount } = this.#native.db.stat();
+    const change = {
+      operations: this.#operations,
+      overflowPages: this.#overflowPages,
+      branchPages: treeBranchPageCount,
+      leafPages: treeLeafPageCount,
+      treeDepth,
+    };
+    this.#operations = 0;
+    this.#overflowPages = 0;
+    return change;
   }
 
   *#iterate({ start, end, reverse }: KeyRange): IterableIterator<Record> {
@@ -488,6 +538,12 @@ function numericCode(error: unknown): number | undefined {
   if (!(error instanceof Error) || error instanceof MusicfsError) return undefined;
   const code: unknown = Reflect.get(error, "code");
   return typeof code === "number" ? code : undefined;
+}
+
+/** What the disk said to a request for room, as an error. */
+function refused(code: number, dir: string): unknown {
+  const reason = new Error("the disk gives no room");
+  return translated(Object.assign(reason, { code }), "index.commit", dir);
 }
 
 /** LMDB reports a short write as EIO, and only the filesystem knows whether it was full. */
