@@ -188,6 +188,7 @@ export class DiskCasStore implements CasStore {
     failpoint("store.put.before_rename");
     let result = checked(libc.rename(this.#tmpPath, this.#path));
     if (result === -ENOENT && makeFolder(this.#folder())) {
+      this.#space.madeFolder();
       result = checked(libc.rename(this.#tmpPath, this.#path));
     }
     if (result < 0) libc.unlink(this.#tmpPath);

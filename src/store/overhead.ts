@@ -1,139 +1,165 @@
 import type { Clock } from "../base/clock.ts";
-import { statPath } from "../base/posix.ts";
+import { cString, libc, statPath } from "../base/posix.ts";
 import type { Index } from "./index.ts";
 import { entriesOf, FOLDER_NAMES, ITEM_FOLDERS } from "./layout.ts";
 
-/** Bytes after which the index alone is measured again, and calls: one `statx`, 2 us. */
-const INDEX_BYTES = 1024 * 1024;
-const INDEX_CALLS = 16;
+/** Bytes and calls after which something is measured: the index and the next few folders. */
+const TURN_BYTES = 1024 * 1024;
+const TURN_CALLS = 16;
 
-/** Bytes after which manifests and all small things are measured too, and calls: 270 `statx`. */
-const MANIFESTS_BYTES = 16 * 1024 * 1024;
-const MANIFESTS_CALLS = 128;
+/** Folders measured in a turn, of 771: 2 us each, so a round takes 25 turns of 0.07 ms. */
+const TURN_FOLDERS = 32;
 
-/** Bytes after which the folders of chunks and extents are measured too: 514 `statx`. */
-const FOLDERS_BYTES = 128 * 1024 * 1024;
+/** Bytes of a new folder: a block of ext4. */
+const FOLDER_BYTES = 4096;
 
 /** A folder changed this short ago, in ms, may change again without its mtime telling. */
 const MTIME_GRANULARITY_MS = 1000;
 
-/** What one folder of manifests held when it was last looked into. */
-interface Measured {
+/** For `statx(2)`. Source: include/uapi/linux/stat.h and fcntl.h. */
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const STATX_MTIME_BLOCKS = 0x440;
+const STATX_BYTES = 256;
+const STX_BLOCKS_AT = 48;
+const STX_MTIME_AT = 112;
+
+/** One of the folders that files are spread over, and what it held when it was last measured. */
+interface Folder {
+  readonly path: string;
+  /** NUL-terminated: building it anew takes longer than the call. */
+  readonly cPath: Uint8Array<ArrayBuffer>;
+  /** Whether the files in it count here. */
+  readonly holdsManifests: boolean;
   mtimeNs: bigint;
-  diskBytes: number;
+  ownBytes: number;
+  fileBytes: number;
 }
 
 /**
  * The bytes on disk of everything in the cache that is not a chunk or an extent: index, manifests,
- * folders, temporary and control files, whatever else lies there. Measured, as `du` does it.
+ * folders, temporary and control files, whatever else lies there.
  *
- * Parts that grow fast are measured often, the others seldom; a folder of manifests is looked into
- * only when its mtime has changed.
+ * Measured as `du` does it, a little at a time while the cache is written to. A folder of manifests
+ * is looked into only when its mtime moved.
  */
 export class Overhead {
   readonly #cacheDir: string;
   readonly #index: Index;
   readonly #clock: Clock;
-  readonly #manifestFolders = new Map<string, Measured>();
+  readonly #folders: readonly Folder[];
+  readonly #status = new DataView(new ArrayBuffer(STATX_BYTES));
+  readonly #statusBytes = new Uint8Array(this.#status.buffer);
+  /** The folder to measure next. */
+  #next = 0;
   #indexBytes = 0;
-  #manifestBytes = 0;
-  #restBytes = 0;
   #folderBytes = 0;
-  /** Bytes and calls since the index, the manifests and the folders were measured. */
-  #since = [0, 0, 0];
-  #calls = [0, 0];
+  #restBytes = 0;
+  /** What was told of in this round and in the last: it is measured by the end of the next. */
+  #grown = { now: 0, before: 0 };
+  #since = { bytes: 0, calls: 0 };
 
   constructor({ cacheDir, index, clock }: { cacheDir: string; index: Index; clock: Clock }) {
     this.#cacheDir = cacheDir;
     this.#index = index;
     this.#clock = clock;
+    this.#folders = [...Object.values(ITEM_FOLDERS), "manifests"].flatMap((kind) => {
+      const paths = FOLDER_NAMES.map((name) => `${cacheDir}/${kind}/${name}`);
+      return [`${cacheDir}/${kind}`, ...paths].map((path, i) =>
+        newFolder(path, kind === "manifests" && i > 0)
+      );
+    });
     this.measure();
   }
 
   get bytes(): number {
-    return this.#indexBytes + this.#manifestBytes + this.#restBytes + this.#folderBytes;
+    return this.#indexBytes + this.#folderBytes + this.#restBytes + this.#grown.now +
+      this.#grown.before;
   }
 
   /** Counts what was just written beside chunks and extents, until it is measured. */
   grew(diskBytes: number): void {
-    this.#manifestBytes += diskBytes;
+    this.#grown.now += diskBytes;
   }
 
-  /** Measures what is due now that `bytes` more were written; true if it measured anything. */
+  /** Counts a folder that was just made, until it is measured. */
+  madeFolder(): void {
+    this.#grown.now += FOLDER_BYTES;
+  }
+
+  /** Measures what is due now that `bytes` more are written; true if it measured anything. */
   wrote(bytes: number): boolean {
-    const [index = 0, manifests = 0, folders = 0] = this.#since.map((sum) => sum + bytes);
-    this.#since = [index, manifests, folders];
-    const [indexCalls = 0, manifestCalls = 0] = this.#calls.map((calls) => calls + 1);
-    this.#calls = [indexCalls, manifestCalls];
-    if (folders >= FOLDERS_BYTES) {
-      this.measure();
-    } else if (manifests >= MANIFESTS_BYTES || manifestCalls >= MANIFESTS_CALLS) {
-      this.#measureManifests();
-    } else if (index >= INDEX_BYTES || indexCalls >= INDEX_CALLS) {
-      this.measureIndex();
-    } else {
-      return false;
-    }
+    this.#since.bytes += bytes;
+    this.#since.calls += 1;
+    if (this.#since.bytes < TURN_BYTES && this.#since.calls < TURN_CALLS) return false;
+    this.#since = { bytes: 0, calls: 0 };
+    this.measureIndex();
+    this.#measureFolders(TURN_FOLDERS);
     return true;
   }
 
-  /** Measures everything; 1 to 2 ms. */
+  /** Measures everything; 2 ms. */
   measure(): void {
-    this.#folderBytes = 0;
-    for (const folder of Object.values(ITEM_FOLDERS)) {
-      const path = `${this.#cacheDir}/${folder}`;
-      this.#folderBytes += diskBytesAt(path);
-      for (const name of FOLDER_NAMES) this.#folderBytes += diskBytesAt(`${path}/${name}`);
-    }
-    this.#since[2] = 0;
-    this.#measureManifests();
+    this.#next = 0;
+    this.#grown = { now: 0, before: 0 };
+    this.#measureFolders(this.#folders.length);
+    this.measureIndex();
   }
 
   /** Measures the index alone. */
   measureIndex(): void {
     this.#indexBytes = this.#index.diskBytes();
-    this.#since[0] = 0;
-    this.#calls[0] = 0;
   }
 
-  #measureManifests(): void {
-    const root = `${this.#cacheDir}/manifests`;
-    this.#manifestBytes = diskBytesAt(root);
-    for (const name of FOLDER_NAMES) this.#manifestBytes += this.#manifestsIn(`${root}/${name}`);
+  #measureFolders(count: number): void {
+    for (const folder of this.#folders.slice(this.#next, this.#next + count)) {
+      this.#folderBytes -= folder.ownBytes + folder.fileBytes;
+      this.#measureFolder(folder);
+      this.#folderBytes += folder.ownBytes + folder.fileBytes;
+    }
+    this.#next += count;
+    if (this.#next < this.#folders.length) return;
+    this.#next = 0;
+    this.#grown = { now: 0, before: this.#grown.now };
     this.#restBytes = this.#measureRest();
-    this.#since[1] = 0;
-    this.#calls[1] = 0;
-    this.measureIndex();
   }
 
-  #manifestsIn(folder: string): number {
-    const status = statPath(folder);
-    if (typeof status === "number") {
-      this.#manifestFolders.delete(folder);
-      return 0;
+  #measureFolder(folder: Folder): void {
+    const flags = AT_SYMLINK_NOFOLLOW;
+    const { cPath, path } = folder;
+    if (libc.statx(AT_FDCWD, cPath, flags, STATX_MTIME_BLOCKS, this.#statusBytes) !== 0) {
+      folder.ownBytes = 0;
+      folder.fileBytes = 0;
+      folder.mtimeNs = -1n;
+      return;
     }
-    const known = this.#manifestFolders.get(folder);
-    if (known?.mtimeNs === status.mtimeNs) return status.diskBytes + known.diskBytes;
-    let diskBytes = 0;
-    for (const { name } of entriesOf(folder)) diskBytes += diskBytesAt(`${folder}/${name}`);
-    const ageMs = this.#clock.now() - Number(status.mtimeNs / 1_000_000n);
-    if (ageMs < MTIME_GRANULARITY_MS) this.#manifestFolders.delete(folder);
-    else this.#manifestFolders.set(folder, { mtimeNs: status.mtimeNs, diskBytes });
-    return status.diskBytes + diskBytes;
+    folder.ownBytes = Number(this.#status.getBigUint64(STX_BLOCKS_AT, true)) * 512;
+    if (!folder.holdsManifests) return;
+    const seconds = this.#status.getBigInt64(STX_MTIME_AT, true);
+    const nanoseconds = BigInt(this.#status.getUint32(STX_MTIME_AT + 8, true));
+    const mtimeNs = seconds * 1_000_000_000n + nanoseconds;
+    if (mtimeNs === folder.mtimeNs) return;
+    folder.fileBytes = 0;
+    for (const { name } of entriesOf(path)) folder.fileBytes += diskBytesAt(`${path}/${name}`);
+    const ageMs = this.#clock.now() - Number(mtimeNs / 1_000_000n);
+    folder.mtimeNs = ageMs < MTIME_GRANULARITY_MS ? -1n : mtimeNs;
   }
 
-  /** All that has no measure of its own. */
+  /** All that is not spread over 256 folders, but for what `Index.diskBytes` has. */
   #measureRest(): number {
-    const own: ReadonlySet<string> = new Set(["manifests", ...Object.values(ITEM_FOLDERS)]);
+    const spread: ReadonlySet<string> = new Set([...Object.values(ITEM_FOLDERS), "manifests"]);
     let bytes = diskBytesAt(this.#cacheDir);
-    for (const entry of entriesOf(this.#cacheDir)) {
-      if (own.has(entry.name)) continue;
-      const path = `${this.#cacheDir}/${entry.name}`;
-      bytes += entry.isDirectory ? treeBytes(path) : diskBytesAt(path);
+    for (const { name, isDirectory } of entriesOf(this.#cacheDir)) {
+      if (spread.has(name)) continue;
+      const path = `${this.#cacheDir}/${name}`;
+      bytes += isDirectory ? treeBytes(path) : diskBytesAt(path);
     }
-    // `Index.diskBytes` has it.
     return bytes - diskBytesAt(`${this.#cacheDir}/index/data.mdb`);
   }
+}
+
+function newFolder(path: string, holdsManifests: boolean): Folder {
+  return { path, cPath: cString(path), holdsManifests, mtimeNs: -1n, ownBytes: 0, fileBytes: 0 };
 }
 
 /** Bytes on disk of a folder and everything below. */

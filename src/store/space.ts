@@ -105,6 +105,11 @@ export class Space {
     this.#overhead.grew(diskBytesOf(diskBytes));
   }
 
+  /** Counts a folder that was just made, until it is measured. */
+  madeFolder(): void {
+    this.#overhead.madeFolder();
+  }
+
   /**
    * Makes room for `diskBytes` that are written, and recorded in the `CacheIndex`, right after.
    *

@@ -61,8 +61,8 @@ export async function openCache(options: CacheOptions = {}): Promise<CacheFixtur
   const disk = new CacheDisk({ cacheDir, clock, log });
   const store = new DiskCasStore({ cacheDir, hash, cacheIndex, space, disk });
   const chunk = (seed: number, length = 8192): TestChunk => {
-    const bytes = new Uint8Array(length).fill(seed);
-    new DataView(bytes.buffer).setUint32(0, seed);
+    const bytes = new Uint8Array(length).fill(seed + 1);
+    bytes[0] = seed >> 8;
     return { hash: hash.digest(bytes), bytes };
   };
   return {
