@@ -78,15 +78,31 @@ export async function runScan(
   try {
     result = await reachCache(
       config,
-      { context, log, mayCreate: true },
+      { context, log, mayCreate: true, require: () => requireOrigins(config) },
       (commands) => commands.scan({ checksum, acceptDeletions, onProgress, ...chosen }),
     );
   } finally {
     bar.stop();
   }
-  if (json) printJson(context.stdout, { ...result, changes });
+  if (json) printJson(context.stdout, { ...sumOf(result.origins), ...result, changes });
   else for (const origin of result.origins) context.stdout.write(originLine(origin));
   return reportScan(result, context.stderr);
+}
+
+/** The counts over all origins. */
+function sumOf(origins: readonly OriginScanResult[]): Record<string, number> {
+  const names = [
+    "folders",
+    "files",
+    "added",
+    "changed",
+    "moved",
+    "gone",
+    "held_deletions",
+  ] as const;
+  return Object.fromEntries(
+    names.map((name) => [name, origins.reduce((sum, origin) => sum + origin[name], 0)]),
+  );
 }
 
 function changeLine({ kind, path, from }: ScanChange): string {

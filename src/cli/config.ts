@@ -44,6 +44,9 @@ const SYSTEM_CONFIG = "/etc/musicfs/config.toml";
 const READ_TIMEOUT_MS = 30_000;
 const POLL_INTERVAL_MS = 300_000;
 
+/** What NAS systems and Macs leave beside the music. */
+const EXCLUDED = ["@eaDir", ".DS_Store", "#recycle"] as const;
+
 /**
  * Resolves the configuration: flags before environment before file before defaults; one file, the
  * first of `--config`, the user's and the system's. Every place is checked, also what another one
@@ -65,7 +68,7 @@ export function resolveConfig(flags: Flags, sources: ConfigSources): Config {
     cache: layers.map(cacheOf).find((cache) => cache !== undefined) ?? "auto",
     readTimeoutMs: first("read_timeout") ?? READ_TIMEOUT_MS,
     pollIntervalMs: first("poll_interval") ?? POLL_INTERVAL_MS,
-    exclude: first("exclude") ?? [],
+    exclude: first("exclude") ?? EXCLUDED,
     origins: originsOf(layers),
     hash: first("hash") ?? "xxh128",
     umask: first("umask") ?? 0,

@@ -21,7 +21,13 @@ const SOCKET_RETRY_MS = 100;
  */
 export async function reachCache<T>(
   config: Config,
-  options: { context: CliContext; log: Log; mayCreate: boolean },
+  options: {
+    context: CliContext;
+    log: Log;
+    mayCreate: boolean;
+    /** Throws if the configuration will not do for opening the cache here. */
+    require?: () => void;
+  },
   use: (commands: CacheCommands) => Promise<T>,
 ): Promise<T> {
   const { context, log, mayCreate } = options;
@@ -31,6 +37,7 @@ export async function reachCache<T>(
     return await use(remoteCommands(config.cacheDir, { context, held: lock }));
   }
   using _lock = lock;
+  options.require?.();
   const { clock, random } = context;
   await using commands = await context.openCache(config, { clock, log, random });
   return await use(commands);

@@ -117,7 +117,7 @@ async function runConfigured(
     const { runStatus } = await import("./status_command.ts");
     return await runStatus({ ...options, mountpoint: parsed.mountpoint });
   }
-  const { requireOrigins, runGc, runScan, runVerify } = await import("./cache_command.ts");
+  const { runGc, runScan, runVerify } = await import("./cache_command.ts");
   switch (parsed.command) {
     case "gc":
       return await runGc({
@@ -127,7 +127,6 @@ async function runConfigured(
       });
     case "scan":
       refuseChecksum(parsed.checksum);
-      requireOrigins(config);
       return await runScan({
         ...options,
         checksum: parsed.checksum,

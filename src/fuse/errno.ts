@@ -16,6 +16,7 @@ export const ERRNO = {
   EINVAL: 22,
   ENOSPC: 28,
   EROFS: 30,
+  ENAMETOOLONG: 36,
   ENOSYS: 38,
   ENOTCONN: 107,
   ESTALE: 116,

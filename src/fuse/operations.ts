@@ -18,6 +18,9 @@ import { DEFERRED, type Reply, SILENT } from "./reply.ts";
 const COOKIE_SELF = 1;
 const COOKIE_PARENT = 2;
 
+/** `NAME_MAX`; the kernel passes longer names on. */
+const NAME_BYTES_MAX = 255;
+
 const O_ACCMODE = 3;
 const W_OK = 2;
 const SEEK_DATA = 3;
@@ -39,6 +42,11 @@ export interface OperationsOptions {
   reply: Reply;
   /** Kernels 6.9 to 6.12 give stale listings from their cache. */
   cacheFolders: boolean;
+  /**
+   * Whether a folder that not every origin has listed yet is shown as far as it is known, instead
+   * of deferred: for whoever has asked the origins already. The kernel is not to remember that.
+   */
+  answersUnlisted: boolean;
 }
 
 /**
@@ -52,11 +60,13 @@ export class Operations {
   readonly #files: FileHandles;
   readonly #reply: Reply;
   readonly #folderFlags: number;
+  readonly #answersUnlisted: boolean;
 
   constructor(options: OperationsOptions) {
     this.#namespace = options.namespace;
     this.#files = options.files;
     this.#reply = options.reply;
+    this.#answersUnlisted = options.answersUnlisted;
     this.#folderFlags = options.cacheFolders ? OPEN_FLAG.CACHE_DIR | OPEN_FLAG.KEEP_CACHE : 0;
   }
 
@@ -126,12 +136,14 @@ export class Operations {
     const folder = entryIdOf(parent);
     const end = request.byteOffset + request.byteLength - 1;
     const start = request.byteOffset + IN_HEADER_BYTES;
+    if (end - start > NAME_BYTES_MAX) return this.#reply.error(ERRNO.ENAMETOOLONG);
     const name = new Uint8Array(request.buffer, start, Math.max(0, end - start));
     const entry = this.#namespace.child(folder, name);
     if (entry) return this.#reply.entry(entry);
     const parentEntry = this.#namespace.entry(folder);
     if (!parentEntry) return this.#reply.error(ERRNO.ESTALE);
-    return parentEntry.listed ? this.#reply.entry(undefined) : DEFERRED;
+    if (parentEntry.listed) return this.#reply.entry(undefined);
+    return this.#answersUnlisted ? this.#reply.error(ERRNO.ENOENT) : DEFERRED;
   }
 
   #describe(node: number, answer: (entry: Entry) => number): number {
@@ -153,7 +165,8 @@ export class Operations {
     const entry = this.#namespace.node(node);
     if (!entry) return this.#reply.error(ERRNO.ESTALE);
     if (entry.kind !== "folder") return this.#reply.error(ERRNO.ENOTDIR);
-    return entry.listed ? this.#reply.opened(0, this.#folderFlags) : DEFERRED;
+    if (entry.listed) return this.#reply.opened(0, this.#folderFlags);
+    return this.#answersUnlisted ? this.#reply.opened(0, 0) : DEFERRED;
   }
 
   #list(node: number, request: DataView, plus: boolean): number {
@@ -162,7 +175,7 @@ export class Operations {
     const folder = this.#namespace.node(node);
     if (!folder) return this.#reply.error(ERRNO.ESTALE);
     if (folder.kind !== "folder") return this.#reply.error(ERRNO.ENOTDIR);
-    if (!folder.listed) return DEFERRED;
+    if (!folder.listed && !this.#answersUnlisted) return DEFERRED;
     const end = Math.min(OUT_HEADER_BYTES + size, this.#reply.bytes.length);
     let at = OUT_HEADER_BYTES;
     const put = (item: { cookie: number; name: string; entry: Entry }): boolean => {

@@ -67,6 +67,7 @@ export class FuseMount {
       files: noFiles,
       reply,
       cacheFolders: options.cacheFolders,
+      answersUnlisted: true,
     });
     this.#requests = new DeferredRequests({ ...cache, descriptor, operations, reply, log });
     this.#notifier = new Notifier(descriptor);

@@ -52,7 +52,14 @@ async function serve(start: WorkerStart): Promise<number> {
     nonce: start.nonce,
   });
   const reply = new Reply(start.presentation);
-  const operations = new Operations({ namespace, files, reply, cacheFolders: start.cacheFolders });
+  const { cacheFolders } = start;
+  const operations = new Operations({
+    namespace,
+    files,
+    reply,
+    cacheFolders,
+    answersUnlisted: false,
+  });
   tell({ type: "ready" });
   return serveSession({
     descriptor,

@@ -28,7 +28,9 @@ function source(kind: EntrySource["kind"], size = 0): EntrySource {
 }
 
 /** A listed root with a file, a link, an unlisted folder and a listed folder of `count` files. */
-function fixture({ count = 0, cached = new Map<number, Uint8Array>() } = {}): {
+function fixture(
+  { count = 0, cached = new Map<number, Uint8Array>(), answersUnlisted = false } = {},
+): {
   answer: (opcode: number, node: number, body?: Uint8Array) => number;
   reply: Reply;
   ids: { song: number; link: number; later: number; album: number };
@@ -66,7 +68,13 @@ function fixture({ count = 0, cached = new Map<number, Uint8Array>() } = {}): {
     counters: { handles: 0, cacheBytes: 0, directBytes: 0 },
     nonce: 1,
   });
-  const operations = new Operations({ namespace, files, reply, cacheFolders: true });
+  const operations = new Operations({
+    namespace,
+    files,
+    reply,
+    cacheFolders: true,
+    answersUnlisted,
+  });
   return {
     answer: (opcode, node, body) => operations.answer(request(opcode, node, body)),
     reply,
@@ -113,9 +121,21 @@ Deno.test("Operations says that a name is missing only in a folder that was list
   assert(answer(OPCODE.LOOKUP, ROOT_ID, named("none")) > 0);
   assert.equal(new StructView(reply.bytes, "fuse_entry_out", HEADER).u64("nodeid"), 0n);
   const later = nodeIdOf(ids.later, 0);
+  answer(OPCODE.LOOKUP, ROOT_ID, named("x".repeat(256)));
+  assert.equal(errorOf(reply), 36, "ENAMETOOLONG");
   assert.equal(answer(OPCODE.LOOKUP, later, named("none")), DEFERRED);
   assert.equal(answer(OPCODE.OPENDIR, later), DEFERRED);
   assert.equal(answer(OPCODE.READDIR, later, readIn(0, 4096)), DEFERRED);
+});
+
+Deno.test("Operations shows an unlisted folder as it is known once the origins were asked", () => {
+  const { answer, reply, ids } = fixture({ answersUnlisted: true });
+  const later = nodeIdOf(ids.later, 0);
+  answer(OPCODE.LOOKUP, later, named("none"));
+  assert.equal(errorOf(reply), 2, "a missing name must not be remembered by the kernel");
+  answer(OPCODE.OPENDIR, later);
+  assert.equal(new StructView(reply.bytes, "fuse_open_out", HEADER).u32("open_flags"), 0);
+  assert(answer(OPCODE.READDIR, later, readIn(0, 4096)) > HEADER);
 });
 
 Deno.test("Operations lists a folder whole, once each, however small the buffer and wherever it starts", () => {
