@@ -16,6 +16,8 @@ export interface KnownChild {
   id: number;
   name: string;
   source: EntrySource;
+  /** Whether an origin of higher priority has something else under this name. */
+  hidden: boolean;
 }
 
 /** A child that is there still, and what the origin says of it now. */
@@ -34,7 +36,7 @@ export interface FolderDelta {
   replaced: ListedChild[];
   /** Candidates for removal: only a complete and healthy listing may say so. */
   missing: number[];
-  /** Folders that were there before and still are. */
+  /** Folders that were there before and still are, but for hidden ones. */
   folders: number[];
 }
 
@@ -98,7 +100,7 @@ export class DeltaDetector {
     this.#remaining = listing.entries;
   }
 
-  compare({ id, name, source }: KnownChild): void {
+  compare({ id, name, source, hidden }: KnownChild): void {
     const entry = this.#remaining.get(name);
     if (entry === undefined) {
       this.#delta.missing.push(id);
@@ -107,7 +109,7 @@ export class DeltaDetector {
     this.#remaining.delete(name);
     if (entry.kind !== source.kind) this.#delta.replaced.push({ id, entry });
     else {
-      if (entry.kind === "folder") this.#delta.folders.push(id);
+      if (entry.kind === "folder" && !hidden) this.#delta.folders.push(id);
       if (isModified(source, entry)) this.#delta.modified.push({ id, entry });
     }
   }

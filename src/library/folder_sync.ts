@@ -183,11 +183,11 @@ export class FolderSync {
     for (let more = true; more;) {
       more = false;
       let compared = 0;
-      for (const { id, name, sources } of namespace.children(folder, after)) {
+      for (const { id, name, kind, sources } of namespace.children(folder, after)) {
         after = id;
         compared += 1;
         const source = sources.find((source) => source.origin === origin);
-        if (source) detector.compare({ id, name, source });
+        if (source) detector.compare({ id, name, source, hidden: kind !== source.kind });
         if (compared >= COMPARED_MAX) {
           more = true;
           break;
@@ -287,7 +287,7 @@ export class FolderSync {
     options: { listed: Listed; quiet: boolean; scan: number | undefined; found: number[] },
   ): void {
     const { folder, origin } = options.listed;
-    if (!edit.namespace.entry(folder)) return;
+    if (edit.namespace.entry(folder)?.kind !== "folder") return;
     const name = nameOf(listed.path);
     const old = edit.namespace.child(folder, name);
     const before = old?.sources.find((source) => source.origin === origin);
@@ -302,8 +302,8 @@ export class FolderSync {
       result = "added";
     }
     if (listed.kind === "folder") {
-      const id = edit.namespace.childId(folder, name);
-      if (id !== undefined) options.found.push(id);
+      const now = edit.namespace.child(folder, name);
+      if (now?.kind === "folder") options.found.push(now.id);
     } else if (listed.kind === "file" && options.scan !== undefined) {
       const { counts } = edit.origin(origin);
       if (result === "added") counts.added += 1;
@@ -318,7 +318,7 @@ export class FolderSync {
     const { folder, origin, self } = listed;
     const entry = edit.namespace.entry(folder);
     const source = entry?.sources.find((source) => source.origin === origin);
-    if (entry === undefined || source?.kind !== "folder") return;
+    if (entry?.kind !== "folder" || source?.kind !== "folder") return;
     if (scan !== undefined && source.lastScan !== scan) {
       const state = edit.origin(origin);
       state.counts.files += listed.files;

@@ -94,6 +94,7 @@ export class OriginScan {
   /** Workers with nothing to do, and the number of those that have a folder. */
   #waiting: PromiseWithResolvers<void>[] = [];
   #working = 0;
+  #flushed: Promise<void> = Promise.resolve();
   /** The scan's number at this origin; 0 before it began. */
   number = 0;
 
@@ -141,6 +142,7 @@ export class OriginScan {
   async run(): Promise<OriginScanReport> {
     const workers = Array.from({ length: FOLDERS_UNDER_WAY_MAX }, () => this.#work());
     await Promise.all(workers);
+    await this.#flushed;
     this.#options.signal.throwIfAborted();
     const outcome = this.#healthy ? await this.#removeMissing() : await this.#leaveMissing();
     await this.#parts.committer.commit((edit) => {
@@ -227,7 +229,7 @@ export class OriginScan {
       listed = true;
       this.#listing -= 1;
       // Nothing is on its way any more: what was listed need not wait for company.
-      if (this.#listing === 0) void nextTurn().then(() => this.#parts.committer.flush());
+      if (this.#listing === 0) this.#flushed = this.#flushNext();
     };
     const { signal } = this.#options;
     const options = { urgent: false, limiter: this.#limiter, onListed };
@@ -240,6 +242,11 @@ export class OriginScan {
     } finally {
       onListed();
     }
+  }
+
+  async #flushNext(): Promise<void> {
+    await Promise.all([this.#flushed, nextTurn()]);
+    this.#parts.committer.flush();
   }
 
   #isListed(folder: number): boolean {
