@@ -194,29 +194,32 @@ export class CachedReader {
     id: number,
     { generation, older }: { generation: number; older: CachedView | undefined },
   ): CachedView | undefined {
-    const { index, hash, describe } = this.#options;
+    const { index } = this.#options;
     if (generation !== this.#generation) index.releaseSnapshot();
     this.#generation = generation;
-    const version = older?.version ?? describe(id);
-    if (!version) return undefined;
-    const list = readList(index, { version, hash });
-    if (!list) return undefined;
+    const found = find(this.#options, id, older?.version);
+    if (!found) return undefined;
+    const { version, list } = found;
     const view = new CachedView(version, { list, generation });
     if (older) view.inherit(older);
     return view;
   }
 }
 
-/** The version's chunks; an empty list if none are known, undefined if something is wrong. */
-function readList(
-  index: Index,
-  { version, hash }: { version: FileVersion; hash: ChunkHash },
-): ChunkList | undefined {
+/** The version and its chunks, none if none are known; undefined if anything is wrong with them. */
+function find(
+  { index, hash, describe }: CachedReaderOptions,
+  id: number,
+  known: FileVersion | undefined,
+): { version: FileVersion; list: ChunkList } | undefined {
   try {
-    const record = index.table("manifests").get(manifestKey(version.id));
-    if (!record) return ChunkList.empty(version.size, hash.bytes);
+    const version = known ?? describe(id);
+    if (!version) return undefined;
+    const record = index.table("manifests").get(manifestKey(id));
+    if (!record) return { version, list: ChunkList.empty(version.size, hash.bytes) };
     const { list } = decodeManifestRecord(record);
-    return list.size === version.size && list.hashBytes === hash.bytes ? list : undefined;
+    const fits = list.size === version.size && list.hashBytes === hash.bytes;
+    return fits ? { version, list } : undefined;
   } catch (error) {
     // A damaged record: the main thread reads it too, reports it and goes on without it.
     if (error instanceof MusicfsError) return undefined;

@@ -54,6 +54,7 @@ interface Place {
   readonly key: VersionKey;
   readonly path: string;
   readonly layout: ExtentLayout;
+  readonly header: Uint8Array<ArrayBuffer>;
 }
 
 /**
@@ -65,6 +66,8 @@ interface Place {
 export class Extents {
   readonly #options: ExtentsOptions;
   readonly #reader: ExtentReader;
+  /** Of the latest call: one read makes several. */
+  #lastPlace: Place | undefined;
 
   constructor(options: ExtentsOptions) {
     this.#options = options;
@@ -143,7 +146,7 @@ export class Extents {
 
   /** Notes a use of the version's extent. */
   use(version: FileVersion): void {
-    this.#options.cacheIndex.use("extent", Uint8Array.fromHex(this.#options.keyOf(version)));
+    this.#options.cacheIndex.use("extent", Uint8Array.fromHex(this.#place(version).key));
   }
 
   /** Gives the blocks that lie below `end` back to the disk; what they held is in chunks. */
@@ -165,7 +168,7 @@ export class Extents {
 
   /** Forgets the extent's size and use; for the transaction before `drop`. */
   forget(version: FileVersion): void {
-    this.#options.cacheIndex.remove("extent", Uint8Array.fromHex(this.#options.keyOf(version)));
+    this.#options.cacheIndex.remove("extent", Uint8Array.fromHex(this.#place(version).key));
   }
 
   /** Deletes the version's extent. */
@@ -174,9 +177,12 @@ export class Extents {
   }
 
   #place(version: FileVersion): Place {
+    if (this.#lastPlace?.version === version) return this.#lastPlace;
     const key = this.#options.keyOf(version);
     const path = versionFilePath(`${this.#options.cacheDir}/extents`, key);
-    return { version, key, path, layout: extentLayout(version.size) };
+    const header = encodeExtentHeader(version, key);
+    this.#lastPlace = { version, key, path, layout: extentLayout(version.size), header };
+    return this.#lastPlace;
   }
 
   /** Runs `use` on the open file; undefined if there is none, or one of something else. */
@@ -190,8 +196,8 @@ export class Extents {
     }
   }
 
-  #isOwn({ version, key, layout }: Place, descriptor: number): boolean {
-    return this.#reader.isOwn(descriptor, encodeExtentHeader(version, key), layout);
+  #isOwn({ header, layout }: Place, descriptor: number): boolean {
+    return this.#reader.isOwn(descriptor, header, layout);
   }
 
   /** The marks of blocks `[first, end)`; zeros where there are none. */
@@ -248,8 +254,7 @@ export class Extents {
     if (descriptor < 0) return descriptor;
     let result = checked(libc.ftruncate(descriptor, BigInt(place.layout.fileBytes)));
     if (result >= 0) {
-      const header = encodeExtentHeader(place.version, place.key);
-      result = pwriteFully(descriptor, header, place.layout.headerAt);
+      result = pwriteFully(descriptor, place.header, place.layout.headerAt);
     }
     if (result >= 0) return descriptor;
     libc.close(descriptor);

@@ -86,6 +86,39 @@ Deno.test("CachedReader.read() checks a chunk once, and again when its file chan
   assert.equal(worker.read(1, 0, into), -1);
 });
 
+Deno.test("CachedReader.read() answers from the extent of a file that was whole and evicted", async () => {
+  await using dir = await tempDir();
+  const { rig, bytes } = await wholeFile(dir.path, MiB);
+  await using _ = rig;
+  const worker = rig.cachedReader();
+  const into = new Uint8Array(64 * KiB);
+  assert.equal(worker.read(1, 0, into), into.length);
+  await rig.space.evictTo(0);
+  assert.equal(rig.manifests.prune(), 1);
+  assert.equal(worker.read(1, 512 * KiB, into), -1);
+  await rig.read(rig.versions.get(1) ?? assert.fail(), 512 * KiB, into.length);
+  assert.equal(worker.read(1, 512 * KiB, into), into.length);
+  assertSameBytes(into, bytes.subarray(512 * KiB, 512 * KiB + into.length));
+});
+
+Deno.test("CachedReader.read() does not check chunks again when the list has grown", async () => {
+  await using dir = await tempDir();
+  const origin = new MemoryOrigin("nas");
+  await using rig = new Rig(dir.path, { origins: [origin] });
+  const version = rig.know(1, "nas", origin.put("song.flac", noise(2 * MiB)));
+  await rig.read(version, 0, MiB);
+  await rig.reader.idle();
+  const { frontier, count } = rig.manifests.listOf(version);
+  const worker = rig.cachedReader({ ...systemClock, now: () => Date.now() + 1_000 });
+  const into = new Uint8Array(frontier);
+  assert.equal(worker.read(1, 0, into), frontier);
+  assert.equal(worker.stats().checked, count);
+  await rig.readThrough(version);
+  assert.equal(rig.manifests.listOf(version).whole, true);
+  assert.equal(worker.read(1, 0, into), frontier);
+  assert.equal(worker.stats().checked, count);
+});
+
 Deno.test("CachedReader.uses() tells which bytes were read, chunks whole, once", async () => {
   await using dir = await tempDir();
   const { rig, origin } = await wholeFile(dir.path, MiB);

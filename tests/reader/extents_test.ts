@@ -78,6 +78,9 @@ Deno.test("Extents.free() gives blocks back to the disk and never serves them ag
   const before = diskBytesOf(path);
   rig.extents.free(version, 2 * MiB + 100);
   assert.equal(rig.extents.read(version, 2 * MiB - 1, new Uint8Array(1)), false);
+  assert.deepEqual(rig.extents.missing(version, { offset: 0, length: 4 * MiB }), [
+    { offset: 0, length: 2 * MiB },
+  ]);
   const into = new Uint8Array(2 * MiB);
   assert.equal(rig.extents.read(version, 2 * MiB, into), true);
   assertSameBytes(into, bytes.subarray(2 * MiB));

@@ -44,7 +44,7 @@ Deno.test("Ingest waits until the next chunk is sure to be there", async () => {
 
 Deno.test("Ingest may die at every step: no byte is lost or wrong after it", async (t) => {
   const points = ["after_put", "before_commit", "after_commit", "after_free"];
-  const bytes = noise(5 * MiB);
+  const bytes = noise(4 * MiB + 300 * KiB);
   for (const point of points) {
     for (const skipped of [0, 1]) {
       await t.step(`${point}, time ${skipped + 1}`, async () => {

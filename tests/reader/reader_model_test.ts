@@ -117,6 +117,12 @@ class World {
     this.worker = this.rig.cachedReader();
   }
 
+  /** Takes the origin away or brings it back, when nothing waits for it. */
+  async toggle(): Promise<void> {
+    await this.rig.reader.idle();
+    this.down = !this.down && this.random() < 0.4;
+  }
+
   evict(): void {
     this.rig.space.freeUp(this.below(4 * MiB));
     if (this.random() < 0.5) this.rig.manifests.prune({ all: this.random() < 0.5 });
@@ -174,7 +180,7 @@ Deno.test("FileReader and CachedReader never give a wrong byte, whatever happens
       else if (dice < 0.93) world.replace(world.below(SIZES.length));
       else if (dice < 0.96) world.evict();
       else if (dice < 0.97) await world.restart();
-      else world.down = !world.down && world.random() < 0.4;
+      else await world.toggle();
     }
     await world.rig.reader.idle();
     assert.deepEqual(world.rig.cacheIndex.totals(), world.rig.cacheIndex.recount());
