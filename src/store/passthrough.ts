@@ -2,6 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { cString, libc, O_CREAT, O_TRUNC, O_WRONLY, openFile, pwriteFully } from "../base/posix.ts";
+import { makeFolder } from "./layout.ts";
 
 /** Ms between two attempts to write to a disk that refused. */
 const PROBE_INTERVAL_MS = 60_000;
@@ -109,6 +110,8 @@ export class CacheDisk {
 
   /** Writes the probe and removes it; 0 or the errno of what failed. */
   #tryWriting(): number {
+    // If that fails, so does what comes next, and tells why.
+    makeFolder(`${this.#cacheDir}/tmp`);
     const descriptor = openFile(this.#probePath, O_WRONLY | O_CREAT | O_TRUNC);
     if (descriptor < 0) return -descriptor;
     const written = pwriteFully(descriptor, new Uint8Array(PROBE_BYTES), 0);

@@ -131,7 +131,7 @@ export class Space {
   freeUp(diskBytes: number, { keep }: { keep?: ItemName } = {}): boolean {
     const bytes = {
       needBytes: diskBytesOf(diskBytes),
-      extraBytes: extraBytes(this.#limitBytes),
+      extraBytes: this.#extraBytes(),
     };
     return this.#evict(() => chooseVictims(this.#evictable(keep), bytes)).length > 0;
   }
@@ -175,6 +175,11 @@ export class Space {
       bytesAllowed({ limitBytes: this.#limitBytes, usedBytes, disk });
   }
 
+  /** By what is there, where a small disk holds the cache below its limit. */
+  #extraBytes(): number {
+    return extraBytes(Math.min(this.#limitBytes, this.usedBytes()));
+  }
+
   #askDisk(): void {
     const status = this.#disk();
     this.#diskStatus = typeof status === "number" ? undefined : status;
@@ -202,7 +207,7 @@ export class Space {
   #makeRoom(needBytes: number, keep: ItemName | undefined): void {
     this.#demote();
     for (let over = this.#over(needBytes); over > 0; over = this.#over(needBytes)) {
-      const bytes = { needBytes: over, extraBytes: extraBytes(this.#limitBytes) };
+      const bytes = { needBytes: over, extraBytes: this.#extraBytes() };
       const victims = this.#evict(() => chooseVictims(this.#evictable(keep), bytes));
       if (victims.length === 0) throw this.#full(needBytes);
       this.#overhead.measureIndex();
