@@ -32,6 +32,9 @@ import { overflowPagesOf, type TableChange, WriteRoom } from "./write_room.ts";
 /** Address space kept for the file, in bytes; lmdb-js maps more by itself should that not do. */
 const MAP_BYTES = 4 * 1024 ** 3;
 
+/** How often the snapshots of processes that died are looked for; about 2 us each time. */
+const COMMITS_PER_READER_CHECK = 64;
+
 /** Free bytes below which a failed write is put down to a full disk. */
 const FULL_BYTES_MAX = 1024 * 1024;
 
@@ -58,8 +61,9 @@ interface ReadOptions {
   transaction: ReadTransaction;
 }
 interface NativeRecord {
-  key: Uint8Array<ArrayBuffer>;
-  value: Uint8Array;
+  key: Uint8Array;
+  /** Without its seal, which lies before it; undefined if it is too short to have one. */
+  value: Uint8Array | undefined;
 }
 interface NativeTable {
   readonly db: { stat(): TableStat };
@@ -89,6 +93,7 @@ interface NativeRoot {
   transactionSync(change: () => unknown): unknown;
   getWriteTxnId(): number;
   readonly env: unknown;
+  readerCheck(): number;
   close(): Promise<void>;
 }
 interface Addon {
@@ -96,22 +101,32 @@ interface Addon {
   resetTxn(address: number): void;
 }
 
-/** Keys and values as they are; a key read is a copy, a value read a view of the shared buffer. */
+/** lmdb-js's buffer for keys without what it has hung on it, which makes each access slow. */
+let keyBytes = new Uint8Array(0);
+
+/** Keys as they are; one that is read is a copy. */
 const KEY_ENCODER = {
   writeKey(key: Uint8Array, target: Uint8Array, start: number): number {
     target.set(key, start);
     return start + key.length;
   },
-  readKey(source: Uint8Array, start: number, end: number): Uint8Array {
+  readKey(source: Uint8Array<ArrayBuffer>, start: number, end: number): Uint8Array {
+    if (keyBytes.buffer !== source.buffer) keyBytes = new Uint8Array(source.buffer);
+    const bytes = keyBytes;
+    const from = source.byteOffset + start;
     const key = new Uint8Array(end - start);
-    for (let i = 0; i < key.length; i += 1) key[i] = source[start + i] ?? 0;
+    for (let i = 0; i < key.length; i += 1) key[i] = bytes[from + i] ?? 0;
     return key;
   },
 };
+
+/** Values with their seals; one that is read is a view of the shared buffer, past the seal. */
 const VALUE_ENCODER = {
-  encode: (value: Uint8Array): Uint8Array => value,
-  decode: (value: Uint8Array, size: number): Uint8Array =>
-    new Uint8Array(value.buffer, value.byteOffset, size),
+  encode: (sealed: Uint8Array): Uint8Array => sealed,
+  decode: (sealed: Uint8Array, size: number): Uint8Array | undefined =>
+    size < SEAL_BYTES
+      ? undefined
+      : new Uint8Array(sealed.buffer, sealed.byteOffset + SEAL_BYTES, size - SEAL_BYTES),
 };
 
 /** How an environment is opened. */
@@ -170,7 +185,8 @@ export class LmdbIndex implements Index {
   readonly #seal: RecordSeal;
   readonly #generation: Int32Array;
   readonly #addon: Addon = (lmdb as unknown as { nativeAddon: Addon }).nativeAddon;
-  readonly #room: WriteRoom | undefined;
+  #room: WriteRoom | undefined;
+  #commits = 0;
   #reading: ReadOptions | undefined;
   #held = false;
   #writing = false;
@@ -196,7 +212,6 @@ export class LmdbIndex implements Index {
     this.epoch = epoch;
     this.created = created;
     this.#damageTold = false;
-    if (options.writable) this.#room = new WriteRoom(options.dir);
   }
 
   get writing(): boolean {
@@ -257,7 +272,7 @@ export class LmdbIndex implements Index {
       if (error instanceof MusicfsError) throw this.noticed(error);
       throw this.translated(error, "index.commit");
     }
-    if (this.#dirty) Atomics.add(this.#generation, 0, 1);
+    if (this.#dirty) this.#countCommit();
     failpoint("index.commit.after");
     return outcome.value as T;
   }
@@ -361,6 +376,13 @@ export class LmdbIndex implements Index {
     }
   }
 
+  #countCommit(): void {
+    Atomics.add(this.#generation, 0, 1);
+    this.#commits += 1;
+    // A probe that died behind the mount left a snapshot, which would keep pages for good.
+    if (this.#commits % COMMITS_PER_READER_CHECK === 0) this.#root.readerCheck();
+  }
+
   /** LMDB must not find out for itself that the disk is full: see `WriteRoom`. */
   #requireRoom(): void {
     const changes: TableChange[] = [];
@@ -368,7 +390,8 @@ export class LmdbIndex implements Index {
       const change = table.takeChange();
       if (change !== undefined) changes.push(change);
     }
-    const result = this.#room?.reserve(changes) ?? 0;
+    this.#room ??= new WriteRoom(this.#options.dir);
+    const result = this.#room.reserve(changes);
     if (result < 0) throw refused(-result, this.#options.dir);
   }
 
@@ -481,12 +504,8 @@ class LmdbTable implements Table {
     const records = this.#native.getRange({ ...bounds, ...environment.reading() });
     try {
       for (const { key, value } of records) {
-        const sealed = value.slice();
-        const body = sealed.subarray(SEAL_BYTES);
-        if (sealed.length < SEAL_BYTES || !this.#seal.isIntact(key, body)) {
-          throw this.#damaged(key);
-        }
-        yield { key, value: body };
+        if (value === undefined || !this.#seal.isIntact(key, value)) throw this.#damaged(key);
+        yield { key, value: value.slice() };
         if (inside && (!environment.writing || environment.serial !== serial)) {
           throw new Error("A range of the index outlived the transaction it was made in");
         }

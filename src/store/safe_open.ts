@@ -113,6 +113,7 @@ class Opening {
 
   async setAside(fault: string): Promise<void> {
     const { clock, dir, log } = this.#options;
+    this.#ballast.release();
     this.#setAside = await this.#files.setAside(clock.now());
     log.warning("The index is damaged. It was set aside and is being rebuilt", {
       index: dir,

@@ -13,7 +13,9 @@ function openAt(dir: string, shared = new SharedArrayBuffer(4)): LmdbIndex {
   return openEnvironment({ dir, shared, hash, writable: true, newEpoch: EPOCH });
 }
 
-async function withIndex(body: (index: LmdbIndex, dir: string) => void | Promise<void>) {
+async function withIndex(
+  body: (index: LmdbIndex, dir: string) => void | Promise<void>,
+): Promise<void> {
   const dir = await Deno.makeTempDir();
   try {
     await using index = openAt(dir);
