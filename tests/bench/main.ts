@@ -28,8 +28,8 @@ const HELP = `Usage: deno task bench [OPTIONS]
   --full           know 1,000,000 files (about ten minutes more)
   --known N,N      numbers of files known, multiples of ${TREE_FILES_STEP} (default 10000,100000)
   --file-mib N     size of the file that is read (default 512)
-  --rounds N       every figure is the median of N (default 3)
-  --seconds N      length of one fio run (default 2)
+  --rounds N       every figure is the median of N (default 5)
+  --seconds N      length of one fio run (default 1)
   --only GROUP     ${Object.keys(GROUPS).join(", ")}; may be repeated
   --install-peers  go install rclone ${RCLONE_VERSION} if it is missing (about three minutes)
   --strict         exit with 1 if a target is missed or was not measured
@@ -45,8 +45,8 @@ async function main(args: readonly string[]): Promise<number> {
       "full": { type: "boolean" },
       "known": { type: "string", default: "10000,100000" },
       "file-mib": { type: "string", default: "512" },
-      "rounds": { type: "string", default: "3" },
-      "seconds": { type: "string", default: "2" },
+      "rounds": { type: "string", default: "5" },
+      "seconds": { type: "string", default: "1" },
       "only": { type: "string", multiple: true, default: Object.keys(GROUPS) },
       "install-peers": { type: "boolean" },
       "strict": { type: "boolean" },
