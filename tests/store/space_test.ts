@@ -2,6 +2,9 @@ import fc from "fast-check";
 import assert from "node:assert/strict";
 import type { FilesystemStatus } from "../../src/base/posix.ts";
 import { PROMOTE_AFTER_S, SEGMENT } from "../../src/store/lru_eviction.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { sweep } from "../../src/store/sweep.ts";
+import { forEachFault } from "../support/faults.ts";
 import { CacheIndex } from "../../src/store/cache_index.ts";
 import { MemoryIndex } from "../support/memory_index.ts";
 import { VirtualClock } from "../support/virtual_clock.ts";
@@ -293,3 +296,33 @@ Deno.test("Space.reserve() leaves records without files, not files without recor
   for (let seed = 100; seed < 150; seed += 1) cache.put(seed, 262_144);
   assertAgrees(cache);
 });
+
+Deno.test("Space and its records agree again after any failed commit, once swept", async () => {
+  const points = await forEachFault(async (plan) => {
+    await using cache = await openCache({ limitBytes: 2 * MIB });
+    cache.index.beforeCommit = () => plan.check("index.commit", "test");
+    for (let seed = 0; seed < 14; seed += 1) {
+      attempt(() => {
+        const { hash, bytes } = cache.put(seed, 262_144);
+        const chunk = { hash, length: bytes.length };
+        if (seed % 2 === 0) cache.cacheIndex.reference([chunk], 2 ** 20 * seed + 1);
+      });
+      assert.ok(cache.diskUsage() <= 2 * MIB);
+    }
+    cache.index.beforeCommit = () => {};
+    const { cacheDir, cacheIndex, clock } = cache;
+    await sweep({ cacheDir, cacheIndex, clock, log: silentLog });
+    assert.deepEqual(cacheIndex.recount(), cacheIndex.totals());
+    assertAgrees(cache);
+  }, { code: "full" });
+  assert.ok(points > 10, `${points} commits`);
+});
+
+/** Makes an attempt that a full disk may end. */
+function attempt(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    assert.ok(error instanceof Error && "code" in error && error.code === "full", `${error}`);
+  }
+}
