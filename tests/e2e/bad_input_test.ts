@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { musicfs, musicfsCommand, musicfsEnv } from "../support/daemon.ts";
+import { detach } from "../support/mounts.ts";
 import { type Finished, quoted, run, shell } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
 import { writeSampleLibrary } from "../support/sample_library.ts";
@@ -190,9 +191,17 @@ function deviceOfMode(mode: string): string {
 
 async function prepared(): Promise<{ path: string } & AsyncDisposable> {
   const dir = await tempDir("bad");
+  const mountpoint = join(dir.path, "mnt");
   await writeSampleLibrary(join(dir.path, "origin"));
-  await Deno.mkdir(join(dir.path, "mnt"));
-  return dir;
+  await Deno.mkdir(mountpoint);
+  return {
+    path: dir.path,
+    async [Symbol.asyncDispose](): Promise<void> {
+      // What should have been refused may have been mounted.
+      await detach(mountpoint);
+      await dir[Symbol.asyncDispose]();
+    },
+  };
 }
 
 /**

@@ -98,7 +98,7 @@ testWith(NEEDS, "unmount stops the daemon; without one it fails with 1", async (
   await unmounted(daemon.mountpoint);
   const second = await musicfs(["unmount", daemon.mountpoint], { home: dir.path });
   assert.equal(second.code, 1);
-  assertOneLine(second.stderr, /not mounted|no musicfs/i);
+  assertOneLine(second.stderr, /nothing of musicfs is mounted/i);
 });
 
 for (const shared of ["cache", "mountpoint"] as const) {

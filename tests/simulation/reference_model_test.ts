@@ -17,7 +17,7 @@ import { rounds, seed } from "../support/scale.ts";
 import { tempDir } from "../support/temp_dir.ts";
 
 const READERS = 4;
-const OPERATIONS = rounds({ ci: 6_000, long: 100_000 });
+const OPERATIONS = rounds({ ci: 12_000, long: 100_000 });
 
 for (const maxSize of ["1G", "12M"]) {
   testWith(
@@ -61,7 +61,7 @@ async function writeTree(origin: string): Promise<void> {
   }
 }
 
-/** Damages the cache and runs `gc`, over and over, until the readers are done. */
+/** Damages the cache, and beside it runs `gc`, over and over, until the readers are done. */
 async function sabotageUntil(
   readers: Promise<unknown>,
   { daemon, seed }: { daemon: Daemon; seed: number },
@@ -69,16 +69,19 @@ async function sabotageUntil(
   const saboteur = new Saboteur(daemon.cacheDir, noise(seed));
   let done = false;
   const end = readers.finally(() => (done = true)).catch(() => undefined);
-  for (let turn = 0; !done; turn += 1) {
-    await saboteur.strike();
-    if (turn % 20 === 0) {
-      const size = `${4 + (turn % 3) * 4}M`;
-      const { code, stderr } = await musicfs([
-        ...["gc", "--cache-dir", daemon.cacheDir, "--max-size", size],
-      ]);
+  const striking = async (): Promise<void> => {
+    while (!done) {
+      await saboteur.strike();
+      await Promise.race([end, new Promise((resolve) => setTimeout(resolve, 10))]);
+    }
+  };
+  const evicting = async (): Promise<void> => {
+    for (let turn = 0; !done; turn += 1) {
+      const words = ["gc", "--cache-dir", daemon.cacheDir, "--max-size", `${4 + (turn % 3) * 4}M`];
+      const { code, stderr } = await musicfs(words);
       assert.equal(code, 0, stderr);
     }
-    await Promise.race([end, new Promise((resolve) => setTimeout(resolve, 10))]);
-  }
+  };
+  await Promise.all([striking(), evicting()]);
   return saboteur;
 }

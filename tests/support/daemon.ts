@@ -107,7 +107,10 @@ export class Daemon implements AsyncDisposable {
   static async spawn(options: DaemonOptions): Promise<Daemon> {
     const mountpoint = options.mountpoint ?? join(options.dir, "mnt");
     const cacheDir = options.cacheDir ?? join(options.dir, "cache");
-    if (options.mountpoint === undefined) await Deno.mkdir(mountpoint, { recursive: true });
+    // A dead mount there can be neither made nor looked at.
+    if (options.mountpoint === undefined && mountsAt(mountpoint).length === 0) {
+      await Deno.mkdir(mountpoint, { recursive: true });
+    }
     const notify = new NotifySocket(join(options.dir, `notify-${sockets++}.sock`));
     const [program = "", ...words] = [
       ...options.prefix ?? [],
