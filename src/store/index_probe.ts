@@ -5,10 +5,11 @@
  */
 import { openXxh64 } from "../chunking/xxh64.ts";
 import { MusicfsError } from "../base/errors.ts";
-import type { KeyRange, Table } from "./index.ts";
+import type { KeyRange } from "./index.ts";
 import { TABLES } from "./index.ts";
 import { PROBE_BAD, PROBE_OK, type ProbeResult } from "./index_probe_result.ts";
 import { type LmdbIndex, openEnvironment } from "./lmdb.ts";
+import type { LmdbTable } from "./lmdb_table.ts";
 
 /** Every key there is: none begins with so many 0xff. LMDB allows 1978 bytes in a key. */
 const EVERYTHING: KeyRange = { start: new Uint8Array(0), end: new Uint8Array(1024).fill(0xff) };
@@ -47,19 +48,23 @@ function checkAll(index: LmdbIndex): ProbeResult {
   return "ok";
 }
 
-/** Scans the table as one snapshot; the checksums are checked by reading. */
-function checkTable(table: Table): string | undefined {
+/** Reads the table in one snapshot; what is wrong with it. Checksums are checked on the way. */
+function checkTable(table: LmdbTable): string | undefined {
   const expected = table.count();
   let seen = 0;
-  let before = new Uint8Array(0);
-  for (const { key } of table.range(EVERYTHING)) {
+  let before: Uint8Array = new Uint8Array(0);
+  table.scan((key) => {
     seen += 1;
-    if (seen > expected) return `more than its ${expected} records`;
-    if (seen > 1 && compareBytes(before, key) >= 0) return "its keys are out of order";
-    if (table.get(key) === undefined) return "a record is listed and cannot be looked up";
-    before = key.slice();
-  }
-  return seen < expected ? `${seen} of its ${expected} records` : undefined;
+    if (seen > expected) throw damaged(`it has more than its ${expected} records`);
+    if (seen > 1 && compareBytes(before, key) >= 0) throw damaged("its keys are out of order");
+    if (!table.has(key)) throw damaged("a record is listed and cannot be looked up");
+    before = key;
+  });
+  return seen < expected ? `it has ${seen} of its ${expected} records` : undefined;
+}
+
+function damaged(what: string): MusicfsError {
+  return new MusicfsError("corrupt", what, { op: "index.probe", subject: "table" });
 }
 
 /** Writes records back as they are, which takes pages from the free list, and undoes it. */
@@ -75,7 +80,7 @@ function rewriteAndUndo(index: LmdbIndex): void {
   }
 }
 
-function rewriteSome(table: Table): void {
+function rewriteSome(table: LmdbTable): void {
   const every = Math.max(1, Math.ceil(table.count() / REWRITTEN_MAX));
   const records: { key: Uint8Array; value: Uint8Array }[] = [];
   let at = 0;
