@@ -13,7 +13,7 @@
  */
 
 import { EXTENT_BLOCK_BYTES } from "../base/limits.ts";
-import { preadFully } from "../base/posix.ts";
+import { libc, preadFully } from "../base/posix.ts";
 import type { Xxh64 } from "../chunking/xxh64.ts";
 import type { FileVersion, VersionKey } from "../store/file_version.ts";
 
@@ -81,11 +81,10 @@ export class ExtentReader {
   }
 
   /** Whether the open file has the header that it must have. */
-  isOwn(descriptor: number, header: Uint8Array, layout: ExtentLayout): boolean {
+  isOwn(descriptor: number, header: Uint8Array<ArrayBuffer>, layout: ExtentLayout): boolean {
     const found = this.#header;
     if (preadFully(descriptor, found, layout.headerAt) !== found.length) return false;
-    for (let i = 0; i < found.length; i += 1) if (found[i] !== header[i]) return false;
-    return true;
+    return libc.memcmp(found, header, BigInt(found.length)) === 0;
   }
 
   /**
