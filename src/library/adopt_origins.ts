@@ -1,13 +1,13 @@
 import type { Index } from "../store/index.ts";
 import { COMMIT_CHANGES_MAX } from "./committer.ts";
 import type { EntrySource } from "./entry.ts";
-import { inOrder, merged } from "./federation.ts";
+import { inOrder } from "./federation.ts";
 import { everything, originKey, u32At } from "./keys.ts";
 import { readOrder, writeOrder } from "./library_meta.ts";
 import type { Namespace } from "./namespace.ts";
 import { NamespaceEdit } from "./namespace_edit.ts";
 import { ROOT_ID } from "./node_id.ts";
-import { entriesBelow } from "./removal.ts";
+import { dropSource, entriesBelow, replaceSources, type SourceRemoval } from "./source_edit.ts";
 
 /** What adopting origins needs. */
 export interface AdoptParts {
@@ -60,18 +60,12 @@ function numberOf(index: Index, identity: string): number {
   return last + 1;
 }
 
-interface Drop {
-  id: number;
-  origin: number;
-  rankOf: (origin: number) => number;
-}
-
 /** Takes an origin from everything below a folder, the folder itself left as it is. */
-function dropBelow(parts: AdoptParts, { id, origin, rankOf }: Drop): void {
+function dropBelow(parts: AdoptParts, { id, origin, rankOf }: SourceRemoval): void {
   let ids: number[] = [];
   const commit = (): void => {
     NamespaceEdit.run(parts, (edit) => {
-      for (const id of ids) dropOne(parts, edit, { id, origin, rankOf });
+      for (const id of ids) dropSource(edit, { id, origin, rankOf });
     });
     ids = [];
   };
@@ -81,14 +75,6 @@ function dropBelow(parts: AdoptParts, { id, origin, rankOf }: Drop): void {
     if (ids.length >= COMMIT_CHANGES_MAX) commit();
   }
   commit();
-}
-
-function dropOne(parts: AdoptParts, edit: NamespaceEdit, { id, origin, rankOf }: Drop): void {
-  const entry = parts.namespace.entry(id);
-  if (!entry) return;
-  const rest = inOrder(entry.sources.filter((source) => source.origin !== origin), rankOf);
-  edit.found(origin, id);
-  setOrEmpty(parts, edit, { id, sources: rest, rankOf });
 }
 
 /** Puts every entry's sources into the new order. */
@@ -106,33 +92,12 @@ function reorder(parts: AdoptParts, rankOf: (origin: number) => number): void {
       for (const id of ids) {
         const sources = parts.namespace.entry(id)?.sources;
         if (id === ROOT_ID || sources === undefined || sources.length < 2) continue;
-        setOrEmpty(parts, edit, { id, sources: inOrder(sources, rankOf), rankOf });
+        replaceSources(edit, { id, sources: inOrder(sources, rankOf), rankOf });
       }
     });
     after = ids.at(-1) ?? after;
     more = ids.length > 0;
   }
-}
-
-/** Gives an entry its sources; a folder that becomes something else is emptied first. */
-function setOrEmpty(
-  parts: AdoptParts,
-  edit: NamespaceEdit,
-  { id, sources, rankOf }: { id: number; sources: EntrySource[]; rankOf: Drop["rankOf"] },
-): void {
-  const { namespace } = parts;
-  const entry = namespace.entry(id);
-  if (!entry) return;
-  if (entry.kind === "folder" && merged(sources, 0n).kind !== "folder") {
-    for (const source of entry.sources) {
-      source.listed = false;
-      for (const below of [...entriesBelow(namespace, id, source.origin)]) {
-        if (below.id !== id) dropOne(parts, edit, { id: below.id, origin: source.origin, rankOf });
-      }
-    }
-    for (const source of sources) source.listed = false;
-  }
-  edit.setSources(entry, sources);
 }
 
 function unlistedFolder(origin: number): EntrySource {

@@ -45,6 +45,8 @@ export interface SyncOptions {
   refreshFolder?: boolean;
   /** Bounds the listings of a scan. */
   limiter?: Limiter;
+  /** Called when the origin is about to be asked; what it throws ends the listing. */
+  onStart?: () => void;
   /** Called when the origin has answered, or failed to. */
   onListed?: () => void;
 }
@@ -133,6 +135,7 @@ export class FolderSync {
   ): Promise<SyncOutcome> {
     const work = async (): Promise<Listed> => {
       flight.controller.signal.throwIfAborted();
+      options.onStart?.();
       return await this.#listAndCompare(folder, origin, { flight, options });
     };
     let listed: Listed;

@@ -3,13 +3,13 @@ import type { Index } from "../store/index.ts";
 import { COMMIT_CHANGES_MAX, type Committer } from "./committer.ts";
 import { judgeDeletions } from "./deletion_guard.ts";
 import type { Entry } from "./entry.ts";
-import { inOrder, merged } from "./federation.ts";
 import { goneKey, goneOf, u32At } from "./keys.ts";
 import { readOriginState } from "./library_meta.ts";
 import type { Namespace } from "./namespace.ts";
 import type { NamespaceEdit } from "./namespace_edit.ts";
 import { nextTurn } from "./next_turn.ts";
 import { ROOT_ID } from "./node_id.ts";
+import { dropSource, entriesBelow, sourceFrom } from "./source_edit.ts";
 
 /** What removing needs of the library. */
 export interface RemovalParts {
@@ -71,11 +71,11 @@ export class Removal {
     for (const { id } of missed) table.remove(goneKey(origin, id));
   }
 
-  /** Files below an entry, itself included, that the origin is a source of. */
-  async countFiles(id: number, origin: number): Promise<number> {
+  /** Files below entries, themselves included, that the origin is a source of. */
+  async countFiles(ids: readonly number[], origin: number): Promise<number> {
     let files = 0;
     let visited = 0;
-    for (const entry of entriesBelow(this.#parts.namespace, id, origin)) {
+    for (const entry of this.#allBelow(ids, origin)) {
       if (sourceFrom(entry, origin)?.kind === "file") files += 1;
       visited += 1;
       if (visited % COMMIT_CHANGES_MAX === 0) await nextTurn();
@@ -86,8 +86,7 @@ export class Removal {
   /** Removes what one listing outside of a scan missed, unless that is most of the library. */
   async removeGuarded(origin: number, ids: readonly number[]): Promise<void> {
     const { index, log } = this.#parts;
-    let gone = 0;
-    for (const id of ids) gone += await this.countFiles(id, origin);
+    const gone = await this.countFiles(ids, origin);
     const { files: of } = readOriginState(index, origin);
     const left = of > gone || this.hasOthers(origin, ids);
     const missing = { gone, confirmed: 0, of, anythingLeft: left, accepted: false };
@@ -95,37 +94,17 @@ export class Removal {
       log.warning("Most of an origin seems to be gone; a scan will tell", { origin, gone, of });
       return;
     }
-    for (const id of ids) await this.remove(id, origin);
+    await this.remove(ids, origin);
   }
 
-  /** Takes the origin from an entry and all below it. Returns how many of its files that were. */
-  async remove(id: number, origin: number): Promise<number> {
-    const { namespace, rankOf } = this.#parts;
-    const files = await this.empty(id, origin);
-    const entry = namespace.entry(id);
-    if (!entry) return files;
-    const rest = inOrder(entry.sources.filter((other) => other.origin !== origin), rankOf);
-    if (rest.length > 0 && merged(rest, 0n).kind !== entry.kind) {
-      for (const other of rest) await this.empty(id, other.origin);
-    }
-    await this.#drop([id], origin);
-    return files + (sourceFrom(entry, origin)?.kind === "file" ? 1 : 0);
+  /** Takes the origin from entries and all below them. Returns how many of its files that were. */
+  async remove(ids: readonly number[], origin: number): Promise<number> {
+    return await this.#drop(this.#allBelow(ids, origin), origin);
   }
 
   /** Takes the origin from everything below a folder; the folder is then unlisted for it. */
-  async empty(id: number, origin: number): Promise<number> {
-    let files = 0;
-    let waiting: number[] = [];
-    for (const entry of entriesBelow(this.#parts.namespace, id, origin)) {
-      if (entry.id === id) continue;
-      if (sourceFrom(entry, origin)?.kind === "file") files += 1;
-      waiting.push(entry.id);
-      if (waiting.length < COMMIT_CHANGES_MAX) continue;
-      await this.#drop(waiting, origin);
-      waiting = [];
-      await nextTurn();
-    }
-    if (waiting.length > 0) await this.#drop(waiting, origin);
+  async empty(id: number, origin: number): Promise<void> {
+    await this.#drop(this.#allBelow([id], origin, { itself: false }), origin);
     await this.#parts.committer.commit((edit) => {
       const entry = edit.namespace.entry(id);
       const source = entry && sourceFrom(entry, origin);
@@ -133,21 +112,41 @@ export class Removal {
       source.listed = false;
       edit.setSources(entry, entry.sources);
     }, { weight: 1, urgent: true });
-    return files;
   }
 
-  async #drop(ids: readonly number[], origin: number): Promise<void> {
-    await this.#parts.committer.commit((edit) => {
-      for (const id of ids) {
-        const entry = edit.namespace.entry(id);
-        if (!entry) continue;
-        const rest = entry.sources.filter((source) => source.origin !== origin);
-        if (rest.length === entry.sources.length) continue;
-        if (rest.length === 0 && edit.namespace.hasChildren(id)) continue;
-        edit.found(origin, id);
-        edit.setSources(entry, inOrder(rest, this.#parts.rankOf));
+  *#allBelow(
+    ids: readonly number[],
+    origin: number,
+    { itself = true }: { itself?: boolean } = {},
+  ): Iterable<Entry> {
+    for (const id of ids) {
+      for (const entry of entriesBelow(this.#parts.namespace, id, origin)) {
+        if (itself || entry.id !== id) yield entry;
       }
-    }, { weight: ids.length, urgent: true });
+    }
+  }
+
+  /** Takes the origin from entries, children before their folders, in pieces. */
+  async #drop(entries: Iterable<Entry>, origin: number): Promise<number> {
+    const { committer, rankOf } = this.#parts;
+    let files = 0;
+    let ids: number[] = [];
+    const commit = async (): Promise<void> => {
+      const piece = ids;
+      ids = [];
+      await committer.commit((edit) => {
+        for (const id of piece) dropSource(edit, { id, origin, rankOf });
+      }, { weight: piece.length, urgent: true });
+    };
+    for (const entry of entries) {
+      if (sourceFrom(entry, origin)?.kind === "file") files += 1;
+      ids.push(entry.id);
+      if (ids.length < COMMIT_CHANGES_MAX) continue;
+      await commit();
+      await nextTurn();
+    }
+    if (ids.length > 0) await commit();
+    return files;
   }
 
   /** Whether the root has something of the origin beside the entries with these ids. */
@@ -158,35 +157,4 @@ export class Removal {
     }
     return false;
   }
-}
-
-/**
- * The entry and all below it that have the origin as a source, children before their folders.
- *
- * Goes by ids and reads one child at a time, so that the tree may change while it is walked.
- */
-export function* entriesBelow(namespace: Namespace, id: number, origin: number): Iterable<Entry> {
-  const open: { id: number; after: number }[] = [{ id, after: 0 }];
-  for (let top = open.at(-1); top !== undefined; top = open.at(-1)) {
-    const child = firstChild(namespace, top);
-    if (child) {
-      top.after = child.id;
-      if (!sourceFrom(child, origin)) continue;
-      if (child.kind === "folder") open.push({ id: child.id, after: 0 });
-      else yield child;
-      continue;
-    }
-    open.pop();
-    const entry = namespace.entry(top.id);
-    if (entry && sourceFrom(entry, origin)) yield entry;
-  }
-}
-
-function firstChild(namespace: Namespace, at: { id: number; after: number }): Entry | undefined {
-  for (const child of namespace.children(at.id, at.after)) return child;
-  return undefined;
-}
-
-function sourceFrom(entry: Entry, origin: number): Entry["sources"][number] | undefined {
-  return entry.sources.find((source) => source.origin === origin);
 }

@@ -213,7 +213,7 @@ export class OriginScan {
       this.#report(false);
       return outcome.folders;
     } catch (error) {
-      if (this.#options.signal.aborted) return [];
+      if (this.#isOver()) return [];
       await this.#failed(folder, error);
       return [];
     }
@@ -232,7 +232,10 @@ export class OriginScan {
       if (this.#listing === 0) this.#flushed = this.#flushNext();
     };
     const { signal } = this.#options;
-    const options = { urgent: false, limiter: this.#limiter, onListed };
+    const onStart = (): void => {
+      if (this.#isOver()) throw this.#givenUp();
+    };
+    const options = { urgent: false, limiter: this.#limiter, onStart, onListed };
     try {
       const outcome = await orAborted(sync.list(folder, number, options), signal);
       if (this.#isListed(folder)) return outcome;
@@ -242,6 +245,14 @@ export class OriginScan {
     } finally {
       onListed();
     }
+  }
+
+  #givenUp(): MusicfsError {
+    const { name } = this.#origin;
+    return new MusicfsError("unavailable", `Cannot list: the scan of ${name} has ended`, {
+      op: "scan.list",
+      subject: name,
+    });
   }
 
   async #flushNext(): Promise<void> {
@@ -316,8 +327,7 @@ export class OriginScan {
     });
     if (verdict === "hold") return { gone: 0, held: { gone, of } };
     failpoint("scan.before_deletions");
-    let removed = 0;
-    for (const { id } of now) removed += await removal.remove(id, number);
+    const removed = await removal.remove(now.map(({ id }) => id), number);
     await committer.commit(() => removal.forget(number, now), { weight: now.length, urgent: true });
     for (const folder of this.#replacedIn) {
       await sync.listAgain(folder, number, { urgent: true });
@@ -326,14 +336,11 @@ export class OriginScan {
   }
 
   async #countMissing(missed: readonly Missed[]): Promise<{ gone: number; confirmed: number }> {
-    let gone = 0;
-    let confirmed = 0;
-    for (const { id, first } of missed) {
-      const files = await this.#parts.removal.countFiles(id, this.#origin.number);
-      gone += files;
-      if (first < this.number) confirmed += files;
-    }
-    return { gone, confirmed };
+    const { removal } = this.#parts;
+    const { number } = this.#origin;
+    const before = missed.filter(({ first }) => first < this.number).map(({ id }) => id);
+    const gone = await removal.countFiles(missed.map(({ id }) => id), number);
+    return { gone, confirmed: await removal.countFiles(before, number) };
   }
 
   /** A scan that did not see everything cannot say what is missing, and confirms nothing. */

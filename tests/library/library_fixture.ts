@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import type { Log } from "../../src/base/log.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { type FolderChange, Library, type LibraryOptions } from "../../src/library/library.ts";
@@ -87,4 +88,34 @@ export function at(library: Library, path: string): Entry {
   const entry = library.namespace.find(path);
   if (!entry) throw new Error(`There is no ${path} in ${treeOf(library).join(", ")}`);
   return entry;
+}
+
+/** Checks that the tables agree with each other, and the counters with them. */
+export function checkConsistency({ index, library }: LibraryFixture): void {
+  const { namespace } = library;
+  let [files, folders, size] = [0, 0, 0];
+  const reached = new Set<number>([ROOT_ID]);
+  const walk = (folder: number): void => {
+    for (const entry of namespace.children(folder, 0)) {
+      assert(!reached.has(entry.id), `entry ${entry.id} is in two folders`);
+      reached.add(entry.id);
+      assert.equal(entry.parent, folder);
+      assert.equal(namespace.childId(folder, entry.name), entry.id);
+      assert(entry.sources.length > 0);
+      if (entry.kind === "folder") {
+        folders += 1;
+        walk(entry.id);
+      }
+      if (entry.kind === "file") {
+        files += 1;
+        size += entry.size;
+        assert(entry.sequence > 0);
+      }
+    }
+  };
+  walk(ROOT_ID);
+  assert.deepEqual(namespace.totals(), { files, folders, bytes: size });
+  assert.equal(index.table("entries").count(), reached.size);
+  assert.equal(index.table("children").count(), reached.size - 1);
+  assert.equal(index.table("names").count(), reached.size - 1);
 }
