@@ -49,7 +49,7 @@ export interface OpenedIndex {
    */
   probeLater: boolean;
   shared: SharedArrayBuffer;
-  /** Let go of by itself when a commit finds the disk full; put it back once there is room. */
+  /** Let go of when a commit finds the disk full, and put back when there is room again. */
   ballast: Ballast;
 }
 
@@ -147,6 +147,7 @@ class Opening {
         const freed = this.#ballast.release();
         if (freed > 0) log.warning("The cache disk is full", { index: dir, freed });
       },
+      onUpkeep: () => void this.#ballast.restore(),
       onCorrupt: () => {
         const noted = markIndexSuspect(dir);
         log.error("The index is damaged. It is checked at the next start", { index: dir, noted });

@@ -302,7 +302,7 @@ Deno.test("Index.diskBytes() is what its files take up, what is reserved among i
     await Deno.writeFile(`${dir}/ballast`, new Uint8Array(500_000));
     let expected = 0;
     for (const name of ["data.mdb", "lock.mdb", "ballast"]) {
-      expected += (Deno.statSync(`${dir}/${name}`).blocks ?? 0) * 512;
+      expected += ((await Deno.stat(`${dir}/${name}`)).blocks ?? 0) * 512;
     }
     assert.equal(index.diskBytes(), expected);
     assert(index.diskBytes() >= before + 1_500_000);
