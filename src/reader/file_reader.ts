@@ -13,6 +13,7 @@ import type { Extents } from "./extents.ts";
 import type { Ingest } from "./ingest.ts";
 import { Prefetch } from "./prefetch.ts";
 import { pieces } from "./read_ahead.ts";
+import { type Task, together } from "./together.ts";
 
 /** What `FileReader` is made of. It closes `ingest`, and nothing else. */
 export interface FileReaderOptions {
@@ -97,7 +98,7 @@ export class FileReader implements AsyncDisposable {
     try {
       const gaps = this.#fillFromCache(version, wanted, into);
       this.#prefetch.read(handle, version, wanted);
-      if (gaps.length > 0) await Promise.all(gaps.map((fill) => fill(signal)));
+      if (gaps.length > 0) await together(gaps, signal);
     } catch (error) {
       if (!signal.aborted) this.#failures += 1;
       throw error;
@@ -154,10 +155,10 @@ export class FileReader implements AsyncDisposable {
     version: FileVersion,
     wanted: ByteRange,
     into: Uint8Array<ArrayBuffer>,
-  ): ((signal: AbortSignal) => Promise<void>)[] {
+  ): Task[] {
     const list = this.#options.manifests.listOf(version);
     const end = wanted.offset + wanted.length;
-    const gaps: ((signal: AbortSignal) => Promise<void>)[] = [];
+    const gaps: Task[] = [];
     const target = { offset: wanted.offset, bytes: into };
     let missing = 0;
     for (const run of this.#chunks.fill(list, target)) {
@@ -209,10 +210,11 @@ export class FileReader implements AsyncDisposable {
     { target, signal }: { target: Target; signal: AbortSignal },
   ): Promise<void> {
     const parts = pieces(gap.offset, gap.offset + gap.length, FETCH_BYTES_MAX);
-    await Promise.all(parts.map(async (part) => {
-      const bytes = await this.#fetch(version, part, signal);
+    const tasks = parts.map((part) => async (either: AbortSignal): Promise<void> => {
+      const bytes = await this.#fetch(version, part, either);
       this.#originBytes += copyInto(target, { offset: part.offset, bytes });
-    }));
+    });
+    await together(tasks, signal);
   }
 
   /** For read-ahead: fetches what is missing of a range, into the extent. */
@@ -223,7 +225,10 @@ export class FileReader implements AsyncDisposable {
     const end = range.offset + range.length;
     if (from >= end) return;
     const gaps = extents.missing(version, { offset: from, length: end - from });
-    await Promise.all(gaps.map((gap) => this.#fetch(version, gap, signal)));
+    const tasks = gaps.map((gap) => async (either: AbortSignal): Promise<void> => {
+      await this.#fetch(version, gap, either);
+    });
+    await together(tasks, signal);
   }
 
   #fetch(
