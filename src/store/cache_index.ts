@@ -78,8 +78,8 @@ const META_KEY = new TextEncoder().encode("cache_index");
 
 /** What a write that joined an outer transaction took from memory. */
 interface Limbo {
-  /** The first number written in that transaction. */
-  firstSequence: number;
+  /** The last number written in that transaction; less is stored when it was undone. */
+  sequence: number;
   /** Commits before it. */
   generation: number;
   pending: ReadonlyMap<string, Pending>;
@@ -308,12 +308,8 @@ export class CacheIndex {
   }
 
   #enterLimbo(sequence: number, generation: number): void {
-    const limbo = this.#limbo;
-    this.#limbo = {
-      firstSequence: limbo?.firstSequence ?? sequence,
-      generation,
-      pending: mergedMaps(limbo?.pending, this.#pending),
-    };
+    const pending = mergedMaps(this.#limbo?.pending, this.#pending);
+    this.#limbo = { sequence, generation, pending };
   }
 
   /** Finds out what became of an outer transaction, and takes back what it did not keep. */
@@ -321,7 +317,7 @@ export class CacheIndex {
     const limbo = this.#limbo;
     if (!limbo) return;
     const saved = this.#readState();
-    if (saved.sequence >= limbo.firstSequence) {
+    if (saved.sequence >= limbo.sequence) {
       if (this.#index.generation() !== limbo.generation) this.#limbo = undefined;
       return;
     }

@@ -187,8 +187,9 @@ export class DiskCasStore implements CasStore {
     if (reason !== 0) return reason;
     failpoint("store.put.before_rename");
     let result = checked(libc.rename(this.#tmpPath, this.#path));
-    if (result === -ENOENT && makeFolder(this.#folder())) {
-      this.#space.madeFolder();
+    const folder = result === -ENOENT ? this.#folder() : undefined;
+    if (folder !== undefined && makeFolder(folder)) {
+      this.#space.madeFolder(folder);
       result = checked(libc.rename(this.#tmpPath, this.#path));
     }
     if (result < 0) libc.unlink(this.#tmpPath);

@@ -10,9 +10,6 @@ const TURN_CALLS = 16;
 /** Folders measured in a turn, of 771: 2 us each, so a round takes 25 turns of 0.07 ms. */
 const TURN_FOLDERS = 32;
 
-/** Bytes of a new folder: a block of ext4. */
-const FOLDER_BYTES = 4096;
-
 /** A folder changed this short ago, in ms, may change again without its mtime telling. */
 const MTIME_GRANULARITY_MS = 1000;
 
@@ -82,9 +79,10 @@ export class Overhead {
     this.#grown.now += diskBytes;
   }
 
-  /** Counts a folder that was just made, until it is measured. */
-  madeFolder(): void {
-    this.#grown.now += FOLDER_BYTES;
+  /** Measures one of the folders `00` to `ff` that was just made. */
+  madeFolder(path: string): void {
+    const folder = this.#folders.find((each) => each.path === path);
+    if (folder) this.#measureAgain(folder);
   }
 
   /** Measures what is due now that `bytes` more are written; true if it measured anything. */
@@ -113,15 +111,19 @@ export class Overhead {
 
   #measureFolders(count: number): void {
     for (const folder of this.#folders.slice(this.#next, this.#next + count)) {
-      this.#folderBytes -= folder.ownBytes + folder.fileBytes;
-      this.#measureFolder(folder);
-      this.#folderBytes += folder.ownBytes + folder.fileBytes;
+      this.#measureAgain(folder);
     }
     this.#next += count;
     if (this.#next < this.#folders.length) return;
     this.#next = 0;
     this.#grown = { now: 0, before: this.#grown.now };
     this.#restBytes = this.#measureRest();
+  }
+
+  #measureAgain(folder: Folder): void {
+    this.#folderBytes -= folder.ownBytes + folder.fileBytes;
+    this.#measureFolder(folder);
+    this.#folderBytes += folder.ownBytes + folder.fileBytes;
   }
 
   #measureFolder(folder: Folder): void {

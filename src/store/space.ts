@@ -105,9 +105,9 @@ export class Space {
     this.#overhead.grew(diskBytesOf(diskBytes));
   }
 
-  /** Counts a folder that was just made, until it is measured. */
-  madeFolder(): void {
-    this.#overhead.madeFolder();
+  /** Counts a folder of chunks, extents or manifests that was just made. */
+  madeFolder(path: string): void {
+    this.#overhead.madeFolder(path);
   }
 
   /**
