@@ -36,6 +36,13 @@ const KINDS: Readonly<Record<number, "file" | "folder" | "symlink">> = {
 /** What Deno puts in the place of bytes that are not UTF-8. */
 const REPLACEMENT = "\uFFFD";
 
+/** What a local origin is made of. */
+export interface LocalOriginOptions {
+  log: Log;
+  /** Whether the kernel keeps opens below the root; found out if it is left out. */
+  beneath?: boolean;
+}
+
 /**
  * A folder of this machine: a disk of its own, or whatever is mounted there.
  *
@@ -47,17 +54,18 @@ export class LocalOrigin implements Origin, AsyncDisposable {
   readonly #log: Log;
   readonly #calls = new Limiter(CALLS_MAX);
   readonly #files = new OpenFiles((file) => this.#open(file));
-  readonly #beneath = canOpenBeneath();
+  readonly #beneath: boolean;
   /** Whether names that are not UTF-8 were logged since the root was last listed. */
   #told = false;
 
-  constructor(readonly name: string, root: string, options: { log: Log }) {
+  constructor(readonly name: string, root: string, options: LocalOriginOptions) {
     this.#root = new LocalRoot(root);
     this.#log = options.log;
+    this.#beneath = options.beneath ?? canOpenBeneath();
   }
 
   /** Takes note of the root and its disk; one that is not there may come later. */
-  static async open(name: string, root: string, options: { log: Log }): Promise<LocalOrigin> {
+  static async open(name: string, root: string, options: LocalOriginOptions): Promise<LocalOrigin> {
     const origin = new LocalOrigin(name, root, options);
     await origin.#root.check("local.open").catch((error: unknown) => {
       options.log.warning("The origin's folder cannot be read yet", { origin: name, error });
@@ -140,8 +148,10 @@ export class LocalOrigin implements Origin, AsyncDisposable {
     let next = 0;
     const describeNext = async (): Promise<void> => {
       for (let name = names[next++]; name !== undefined; name = names[next++]) {
+        // The caller has left by then; a listener for each of 100,000 names would cost more.
+        signal.throwIfAborted();
         const path = prefix + name;
-        const entry = await this.#calls.run(() => this.#describe(path, op, lost), signal);
+        const entry = await this.#calls.run(() => this.#describe(path, op, lost));
         if (entry) entries.push(entry);
       }
     };

@@ -20,12 +20,15 @@ testOriginContract("MemoryOrigin", (held) => {
   });
 });
 
-testOriginContract("LocalOrigin", async (held): Promise<OriginFixture> => {
+testOriginContract("LocalOrigin", (held) => local(held, true));
+testOriginContract("LocalOrigin without openat2", (held) => local(held, false));
+
+async function local(held: Record<string, Held>, beneath: boolean): Promise<OriginFixture> {
   const dir = await tempDir("origin");
   const root = `${dir.path}/music`;
   await Deno.mkdir(root);
   for (const [path, what] of Object.entries(held)) await write(`${root}/${path}`, what);
-  const origin = await LocalOrigin.open("local", root, { log: silentLog });
+  const origin = await LocalOrigin.open("local", root, { log: silentLog, beneath });
   return {
     origin,
     async replace(path, bytes): Promise<void> {
@@ -40,7 +43,7 @@ testOriginContract("LocalOrigin", async (held): Promise<OriginFixture> => {
       await dir[Symbol.asyncDispose]();
     },
   };
-});
+}
 
 async function write(path: string, what: Held): Promise<void> {
   await Deno.mkdir(what === "folder" ? path : dirname(path), { recursive: true });

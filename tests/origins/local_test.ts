@@ -153,6 +153,8 @@ Deno.test("LocalOrigin never leaves the root, whatever links appear on the way",
     await sh(`cp -a '${root}/album/song' '${outside}/album/song'; rm -r '${root}/album'`);
     await Deno.symlink(`${outside}/album`, `${root}/album`);
     await rejectsWith("denied", origin.read(file, whole, never()));
+    await using without = await LocalOrigin.open("old", root, { log: silentLog, beneath: false });
+    await rejectsWith("denied", without.read(file, whole, never()));
     await rejectsWith("invalid", names(origin, "album"));
     await rejectsWith("invalid", origin.stat("album/song", never()));
     await rejectsWith("invalid", origin.stat("../album/song", never()));
