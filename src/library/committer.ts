@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Index } from "../store/index.ts";
+import type { EntryEvent, EventListener } from "./entry_event.ts";
 import type { FolderChange } from "./folder_change.ts";
 import type { Namespace } from "./namespace.ts";
 import { NamespaceEdit } from "./namespace_edit.ts";
@@ -12,6 +13,12 @@ const COMMIT_MS_MAX = 100;
 
 /** Longest time that work which is in no hurry waits for company, in ms. */
 const COMMIT_DELAY_MS = 30;
+
+/** What one commit did. */
+interface Committed {
+  changes: FolderChange[];
+  events: EntryEvent[];
+}
 
 interface Work {
   change: (edit: NamespaceEdit) => void;
@@ -26,6 +33,8 @@ export interface CommitterParts {
   clock: Clock;
   /** Told after each commit, in the order of the commits. */
   onChange: (changes: FolderChange[]) => void;
+  /** Told of each commit, too, if there is anybody. */
+  listener: () => EventListener | undefined;
 }
 
 /**
@@ -73,9 +82,9 @@ export class Committer {
     const waiting = this.#waiting;
     const start = clock.monotonic();
     let taken = 0;
-    let changes: FolderChange[];
+    let done: Committed;
     try {
-      changes = this.#run((edit) => {
+      done = this.#run((edit) => {
         let weight = 0;
         for (const work of waiting) {
           work.change(edit);
@@ -95,27 +104,30 @@ export class Committer {
     const committed = waiting.splice(0, taken);
     this.#weigh();
     for (const work of committed) work.done.resolve();
-    this.#tell(changes);
+    this.#tell(done);
   }
 
   #commitAlone(work: Work): void {
-    let changes: FolderChange[];
+    let done: Committed;
     try {
-      changes = this.#run(work.change);
+      done = this.#run(work.change);
     } catch (error) {
       work.done.reject(error);
       return;
     }
     work.done.resolve();
-    this.#tell(changes);
+    this.#tell(done);
   }
 
-  #run(change: (edit: NamespaceEdit) => void): FolderChange[] {
-    const { index, namespace, clock } = this.#parts;
-    return NamespaceEdit.run({ index, namespace, nowMs: clock.now() }, change);
+  #run(change: (edit: NamespaceEdit) => void): Committed {
+    const { index, namespace, clock, listener } = this.#parts;
+    const events: EntryEvent[] = [];
+    const parts = { index, namespace, nowMs: clock.now(), ...(listener() && { events }) };
+    return { changes: NamespaceEdit.run(parts, change), events };
   }
 
-  #tell(changes: FolderChange[]): void {
+  #tell({ changes, events }: Committed): void {
+    if (events.length > 0) this.#parts.listener()?.(events);
     if (changes.length > 0) this.#parts.onChange(changes);
   }
 

@@ -7,6 +7,7 @@ import type { Index } from "../store/index.ts";
 import { adoptOrigins } from "./adopt_origins.ts";
 import { Committer } from "./committer.ts";
 import type { Entry, EntrySource } from "./entry.ts";
+import type { EventListener } from "./entry_event.ts";
 import { foldersOf, inOrder } from "./federation.ts";
 import { type FolderChange, OwedChanges } from "./folder_change.ts";
 import { FolderSync, sourceOf } from "./folder_sync.ts";
@@ -17,6 +18,7 @@ import { entryIdOf, nodeIdOf, ROOT_ID } from "./node_id.ts";
 import { Removal } from "./removal.ts";
 import { OriginScan, type OriginScanReport, type ScanProgress } from "./scan.ts";
 
+export type { EntryEvent } from "./entry_event.ts";
 export type { FolderChange } from "./folder_change.ts";
 export type { ScanProgress } from "./scan.ts";
 
@@ -109,6 +111,8 @@ export class Library implements AsyncDisposable {
   readonly #failedMs = new Map<number, number>();
   readonly #stopping = new AbortController();
   #scanning: Promise<unknown> = Promise.resolve();
+  readonly #listeners = new Set<EventListener>();
+  #listener: EventListener | undefined;
 
   constructor(options: LibraryOptions) {
     const { index, clock, log, onChange } = options;
@@ -125,7 +129,13 @@ export class Library implements AsyncDisposable {
     }
     const rankOf = (origin: number): number => this.#order.indexOf(origin);
     this.#owed = new OwedChanges(index);
-    const committer = this.#committer = new Committer({ index, namespace, clock, onChange });
+    const committer = this.#committer = new Committer({
+      index,
+      namespace,
+      clock,
+      onChange,
+      listener: () => this.#listener,
+    });
     const removal = this.#removal = new Removal({ index, namespace, committer, rankOf, log });
     this.#sync = new FolderSync({
       origins: this.#origins,
@@ -272,6 +282,18 @@ export class Library implements AsyncDisposable {
       });
       await nextTurn();
     }
+  }
+
+  /** Tells `listener` of every file that comes, changes or goes, until the result is called. */
+  listen(listener: EventListener): () => void {
+    this.#listeners.add(listener);
+    this.#listener = (events) => {
+      for (const each of this.#listeners) each(events);
+    };
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) this.#listener = undefined;
+    };
   }
 
   /** What the kernel has yet to be told: what an earlier process committed and did not settle. */

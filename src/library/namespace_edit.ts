@@ -1,5 +1,6 @@
 import type { Index } from "../store/index.ts";
 import type { Entry, EntrySource } from "./entry.ts";
+import type { EntryEvent } from "./entry_event.ts";
 import { encodeEntry } from "./entry_record.ts";
 import { isSameContent, merged } from "./federation.ts";
 import { type FolderChange, OwedChanges } from "./folder_change.ts";
@@ -28,6 +29,8 @@ export interface EditParts {
   namespace: Namespace;
   /** Wall-clock ms. */
   nowMs: number;
+  /** Filled with what the edit did; only good once it is committed. */
+  events?: EntryEvent[];
 }
 
 /** The names and nodes of one folder that an edit touched. */
@@ -96,6 +99,7 @@ export class NamespaceEdit {
     this.#put(entry);
     this.#count(entry, 1);
     if (!quiet) this.#touch(folder, name);
+    this.#tell("added", entry);
     return entry;
   }
 
@@ -122,6 +126,7 @@ export class NamespaceEdit {
       this.#supersede(old);
       next.sequence = old.sequence + 1;
       this.#touch(old.parent, old.name);
+      this.#tell("changed", old);
     } else if (
       next.size !== old.size || next.mtimeNs !== old.mtimeNs || next.target !== old.target
     ) {
@@ -150,6 +155,7 @@ export class NamespaceEdit {
     for (const source of entry.sources) this.found(source.origin, entry.id);
     this.#count(entry, -1);
     this.#touch(entry.parent, entry.name);
+    this.#tell("gone", entry);
   }
 
   /** Keeps the version as it is for those who have it open. */
@@ -171,6 +177,13 @@ export class NamespaceEdit {
       this.#counters.files += by;
       this.#counters.bytes += by * entry.size;
     } else if (entry.kind === "folder" && entry.id !== ROOT_ID) this.#counters.folders += by;
+  }
+
+  #tell(kind: EntryEvent["kind"], entry: Entry): void {
+    const { events } = this.#parts;
+    if (!events || entry.kind === "folder") return;
+    const folder = this.namespace.pathOf(entry.parent);
+    events.push({ kind, path: folder === "" ? entry.name : `${folder}/${entry.name}` });
   }
 
   #touch(folder: number, name: string): void {

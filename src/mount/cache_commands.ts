@@ -39,7 +39,7 @@ export interface ScanChange {
 
 /** How far a scan is, and what it found since it last said so. */
 export interface ScanProgress {
-  /** Identity of the origin being walked. */
+  /** Identity of the origin being walked; "" if only changes are told. */
   origin: string;
   folders: number;
   files: number;

@@ -1,11 +1,12 @@
 import type { Clock } from "../base/clock.ts";
 import type { ScanReport } from "../library/library.ts";
 import type { Cache } from "./cache.ts";
-import type {
-  OriginScanResult,
-  OriginStatus,
-  ScanOptions,
-  StatusResult,
+import {
+  CHANGES_PER_PROGRESS_MAX,
+  type OriginScanResult,
+  type OriginStatus,
+  type ScanOptions,
+  type StatusResult,
 } from "./cache_commands.ts";
 
 /** Scans, and what is remembered of them for `status`. */
@@ -15,6 +16,7 @@ export class ScanRuns {
   readonly #states = new Map<string, OriginStatus["state"]>();
   #running = 0;
   #files = 0;
+  #folders = 0;
   #last: "idle" | "held" | "failed" = "idle";
   #lastCompleteMs: number | null = null;
 
@@ -41,6 +43,12 @@ export class ScanRuns {
     const { origins, acceptDeletions, onProgress, signal } = options;
     const began = this.#clock.monotonic();
     this.#running += 1;
+    const ended = onProgress && this.#cache.library.listen((events) => {
+      for (let at = 0; at < events.length; at += CHANGES_PER_PROGRESS_MAX) {
+        const changes = events.slice(at, at + CHANGES_PER_PROGRESS_MAX);
+        onProgress({ origin: "", folders: this.#folders, files: this.#files, changes });
+      }
+    });
     try {
       const report = await this.#cache.library.scan({
         acceptDeletions,
@@ -48,11 +56,13 @@ export class ScanRuns {
         ...(origins ? { origins } : {}),
         onProgress: ({ origin, folders, files }) => {
           this.#files = files;
+          this.#folders = folders;
           onProgress?.({ origin, folders, files, changes: [] });
         },
       });
       return this.#note(report, (this.#clock.monotonic() - began) / 1000);
     } finally {
+      ended?.();
       this.#running -= 1;
     }
   }
