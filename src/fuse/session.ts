@@ -29,7 +29,9 @@ export interface SessionHooks {
   refresh(): void;
   /** Nothing to do for now: let go of the snapshot, so that no old page is kept. */
   idle(): void;
-  /** Comes at most once a second, and before a long wait. */
+  /** Whether what was noticed should be told soon. */
+  isReportUrgent(): boolean;
+  /** Comes once a second while there are requests, and as soon as it is urgent. */
   report(): void;
   /** Commits to the index so far. */
   generation(): number;
@@ -91,6 +93,7 @@ class Session {
     if (this.#isReadable(0)) return this.#reportIfDue();
     this.#options.hooks.idle();
     if (!this.#unreported) return;
+    if (this.#options.hooks.isReportUrgent()) return this.#report();
     const sinceMs = this.#options.clock.monotonic() - this.#reportedAt;
     if (!this.#isReadable(Math.max(0, REPORT_INTERVAL_MS - sinceMs))) this.#report();
   }
@@ -101,7 +104,9 @@ class Session {
 
   #reportIfDue(): void {
     if (!this.#unreported) return;
-    if (this.#options.clock.monotonic() - this.#reportedAt >= REPORT_INTERVAL_MS) this.#report();
+    const { clock, hooks } = this.#options;
+    const isDue = clock.monotonic() - this.#reportedAt >= REPORT_INTERVAL_MS;
+    if (isDue || hooks.isReportUrgent()) this.#report();
   }
 
   #report(): void {

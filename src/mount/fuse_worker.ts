@@ -19,6 +19,9 @@ import { DirectFiles } from "./direct_files.ts";
 import { SharedCounters } from "./shared_counters.ts";
 import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
 
+/** Bytes read of files that are not whole after which the main thread must know where readers are. */
+const URGENT_BYTES = 1024 * 1024;
+
 function tell(message: WorkerMessage): void {
   self.postMessage(message);
 }
@@ -91,6 +94,7 @@ function hooksOf(parts: {
     refresh: () => index.releaseSnapshot(),
     idle: () => index.releaseSnapshot(),
     generation: () => index.generation(),
+    isReportUrgent: () => reader.partialBytes >= URGENT_BYTES,
     report: () => {
       const uses = reader.uses();
       if (uses.length > 0) tell({ type: "report", uses });

@@ -64,8 +64,8 @@ export class CachedReader {
   #reads = 0;
   #bytes = 0;
   #misses = 0;
-  /** Bytes read since `uses()`: a worker may drain them early when a reader is quick. */
-  usedBytes = 0;
+  /** Bytes read since `uses()` of files that are not whole: what is read ahead hangs on them. */
+  partialBytes = 0;
 
   constructor(options: CachedReaderOptions) {
     this.#options = options;
@@ -97,7 +97,7 @@ export class CachedReader {
     }
     this.#reads += 1;
     this.#bytes += length;
-    this.usedBytes += length;
+    if (view?.whole === false) this.partialBytes += length;
     return length;
   }
 
@@ -109,7 +109,7 @@ export class CachedReader {
     const runs: number[] = [];
     for (const view of this.#used) view.drainUses(runs);
     this.#used.length = 0;
-    this.usedBytes = 0;
+    this.partialBytes = 0;
     return Float64Array.from(runs);
   }
 
