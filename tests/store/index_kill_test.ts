@@ -6,7 +6,7 @@ import { openIndex } from "../../src/store/safe_open.ts";
 import { lastCommit, OPENER } from "../support/index_opener.ts";
 import { tempDir } from "../support/temp_dir.ts";
 
-const ROUNDS = Number(Deno.env.get("MUSICFS_KILL_ROUNDS") ?? "6");
+const ROUNDS = Number(Deno.env.get("MUSICFS_KILL_ROUNDS") ?? "4");
 
 /** Lets `write` commit until it has told of `commits`, kills it; the last number it told. */
 async function writeAndKill(dir: string, commits: number): Promise<number> {
