@@ -42,9 +42,15 @@ export class Limiter {
   }
 }
 
-/** `promise`, or the signal's reason if that comes first; what the promise was doing goes on. */
+/**
+ * `promise`, or the signal's reason if that comes first; what the promise was doing goes on, and
+ * how it ends is then nobody's concern.
+ */
 export function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason);
+  if (signal.aborted) {
+    promise.catch(() => undefined);
+    return Promise.reject(signal.reason);
+  }
   return new Promise<T>((resolve, reject) => {
     const abort = (): void => reject(signal.reason);
     signal.addEventListener("abort", abort, { once: true });

@@ -46,6 +46,7 @@ export interface FileCounters {
 /** Told of handles that come and go. */
 export interface OpenObserver {
   opened(version: number): void;
+  released(version: number, handle: number): void;
 }
 
 interface OpenDirect {
@@ -129,7 +130,7 @@ export class OpenFiles implements FileHandles {
     if (Math.floor(handle / TWO_32) !== this.#nonce) return;
     this.#counters.handles -= 1;
     const direct = this.#directFiles.get(node);
-    if (!direct) return;
+    if (!direct) return this.#observer.released(node, handle);
     direct.handles -= 1;
     if (direct.handles > 0) return;
     this.#directFiles.delete(node);

@@ -188,6 +188,8 @@ export class FuseMount {
         return this.#requests.interrupt(message.uniqueLow, message.uniqueHigh);
       case "opened":
         return this.#options.opened(message.version);
+      case "released":
+        return cache.reader.release(message.handle);
       case "report":
         return cache.reader.noteUses(message.uses);
       case "failed":

@@ -50,7 +50,14 @@ async function serve(start: WorkerStart): Promise<number> {
     namespace,
     reader,
     direct,
-    observer: { opened: (version) => tell({ type: "opened", version }) },
+    observer: {
+      opened: (version) => {
+        if (!reader.isWhole(version)) tell({ type: "opened", version });
+      },
+      released: (version, handle) => {
+        if (!reader.isWhole(version)) tell({ type: "released", handle });
+      },
+    },
     counters,
     nonce: start.nonce,
   });

@@ -29,6 +29,7 @@ export type WorkerMessage =
   | { type: "deferred"; request: Uint8Array<ArrayBuffer> }
   | { type: "interrupted"; uniqueLow: number; uniqueHigh: number }
   | { type: "opened"; version: number }
+  | { type: "released"; handle: number }
   | { type: "report"; uses: Float64Array<ArrayBuffer> }
   | { type: "failed"; opcode: number; error: string }
   | { type: "ended"; errno: number };

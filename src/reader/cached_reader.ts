@@ -101,6 +101,11 @@ export class CachedReader {
     return length;
   }
 
+  /** Whether all of a version is known to lie in chunks; false also if it was not read lately. */
+  isWhole(id: number): boolean {
+    return this.#views.get(id)?.whole === true;
+  }
+
   /**
    * What was read since the last call: `id, start, end` for each run of bytes, for
    * `FileReader.noteUses`. Chunks count whole.

@@ -36,7 +36,7 @@ export interface ExtentsOptions {
   cacheDir: string;
   cacheIndex: CacheIndex;
   disk: CacheDisk;
-  space: Pick<Space, "reserve" | "freeUp">;
+  space: Pick<Space, "reserve" | "freeUp" | "madeFolder">;
   keyOf: (version: FileVersion) => VersionKey;
   xxh64: Xxh64;
   log: Log;
@@ -248,9 +248,9 @@ export class Extents {
     const flags = O_RDWR | O_CREAT | O_EXCL;
     const found = openFile(place.path, flags);
     const folder = place.path.slice(0, place.path.lastIndexOf("/"));
-    const descriptor = found === -ENOENT && makeFolder(folder)
-      ? openFile(place.path, flags)
-      : found;
+    const isNewFolder = found === -ENOENT && makeFolder(folder);
+    if (isNewFolder) this.#options.space.madeFolder(folder);
+    const descriptor = isNewFolder ? openFile(place.path, flags) : found;
     if (descriptor < 0) return descriptor;
     let result = checked(libc.ftruncate(descriptor, BigInt(place.layout.fileBytes)));
     if (result >= 0) {

@@ -64,7 +64,7 @@ function fixture(
       },
     },
     direct: { open: () => "cached" },
-    observer: { opened: () => undefined },
+    observer: { opened: () => undefined, released: () => undefined },
     counters: { handles: 0, cacheBytes: 0, directBytes: 0 },
     nonce: 1,
   });
