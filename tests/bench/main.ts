@@ -8,10 +8,10 @@
 import { parseArgs } from "node:util";
 import { musicfsCommand } from "../support/daemon.ts";
 import { unmet } from "../support/requirements.ts";
-import { tempDir } from "../support/temp_dir.ts";
 import type { Bench, BenchOptions } from "./bench.ts";
-import { TREE_FILES_STEP } from "./files.ts";
+import { tempDirIn, TREE_FILES_STEP } from "./files.ts";
 import { addIngestRows } from "./ingest_rows.ts";
+import { createMicroseconds } from "./measure.ts";
 import { findRclone, installRclone, RCLONE_VERSION } from "./peers.ts";
 import { addReadRows } from "./read_rows.ts";
 import { countVerdicts, jsonOf, type Row, tableOf } from "./report.ts";
@@ -28,8 +28,9 @@ const HELP = `Usage: deno task bench [OPTIONS]
   --full           know 1,000,000 files (about ten minutes more)
   --known N,N      numbers of files known, multiples of ${TREE_FILES_STEP} (default 10000,100000)
   --file-mib N     size of the file that is read (default 512)
-  --rounds N       every figure is the median of N (default 5)
+  --rounds N       every figure is the median of N (default 3)
   --seconds N      length of one fio run (default 1)
+  --dir DIR        where the files, caches and mounts are made (default $TMPDIR or /tmp)
   --only GROUP     ${Object.keys(GROUPS).join(", ")}; may be repeated
   --install-peers  go install rclone ${RCLONE_VERSION} if it is missing (about three minutes)
   --strict         exit with 1 if a target is missed or was not measured
@@ -45,8 +46,9 @@ async function main(args: readonly string[]): Promise<number> {
       "full": { type: "boolean" },
       "known": { type: "string", default: "10000,100000" },
       "file-mib": { type: "string", default: "512" },
-      "rounds": { type: "string", default: "5" },
+      "rounds": { type: "string", default: "3" },
       "seconds": { type: "string", default: "1" },
+      "dir": { type: "string", default: Deno.env.get("TMPDIR") ?? "/tmp" },
       "only": { type: "string", multiple: true, default: Object.keys(GROUPS) },
       "install-peers": { type: "boolean" },
       "strict": { type: "boolean" },
@@ -71,25 +73,29 @@ async function main(args: readonly string[]): Promise<number> {
 
   const rclone = await rcloneOrWarning(values["install-peers"] ?? false);
   const loadBefore = load();
-  const rows = await measure({ options, groups, rclone: rclone?.program });
-  const about = { ...machine(), loadBefore, options, rclone: rclone?.version ?? null };
+  await using dir = await tempDirIn(values.dir);
+  const createUs = await createMicroseconds(dir.path);
+  if (createUs > CREATE_US_MAX) write(Deno.stderr, slowToCreate(createUs));
+  const rows = await measure({ dir, options, groups, rclone: rclone?.program });
+  const about = { ...machine(), loadBefore, createUs, options, rclone: rclone?.version ?? null };
   const counts = countVerdicts(rows);
   write(Deno.stdout, `\n${tableOf(rows)}\n${JSON.stringify(about)}\n${JSON.stringify(counts)}\n`);
+  if (createUs > CREATE_US_MAX) write(Deno.stdout, slowToCreate(createUs));
   if (!rclone) write(Deno.stdout, `${RCLONE_MISSING}\n`);
   if (values.json !== undefined) await Deno.writeTextFile(values.json, jsonOf(rows, about));
   return values.strict && counts.ok < rows.flatMap((row) => row.targets).length ? 1 : 0;
 }
 
-/** Runs the groups in a fresh folder; the rows. */
+/** Runs the groups in a fresh folder, which an interrupt removes; the rows. */
 async function measure(
-  { options, groups, rclone }: {
+  { dir, options, groups, rclone }: {
+    dir: AsyncDisposable & { path: string };
     options: BenchOptions;
     groups: readonly Group[];
     rclone: string | undefined;
   },
 ): Promise<Row[]> {
   const rows: Row[] = [];
-  await using dir = await tempDir("bench");
   await using stack = new AsyncDisposableStack();
   const bench: Bench = {
     dir: dir.path,
@@ -126,6 +132,15 @@ function onInterrupt(cleanUp: () => Promise<void>): Disposable {
       for (const signal of signals) Deno.removeSignalListener(signal, interrupt);
     },
   };
+}
+
+/** What a new file may take before figures with writes say nothing of musicfs, in us. */
+const CREATE_US_MAX = 300;
+
+function slowToCreate(createUs: number): string {
+  return `\n*** A new file takes ${createUs} us here, ten times as long as it should: much was ` +
+    "deleted on this filesystem lately.\n*** First reads and ingest will look slow. Wait five " +
+    "minutes, or use --dir on another filesystem.\n";
 }
 
 const RCLONE_MISSING = `
