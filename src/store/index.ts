@@ -16,7 +16,7 @@ export const TABLES = [
   "superseded", // library: u64 version id -> the entry record that an open handle may still name
   "owed", // library: u32 folder -> names whose kernel caches have yet to be told
   "gone", // library: u16 origin, u32 entry -> scan that missed it
-  "manifests", // reader: u64 version id -> flat chunk list, complete up to its frontier
+  "manifests", // store/manifests: u64 version id -> version key, chunk list up to the frontier
   "items", // store/cache_index: u8 kind, id -> bytes on disk, last use, segment, references, owner
   "lru", // store/cache_index: u8 segment, u32 last use, u32 owner, u8 kind, id -> bytes on disk
 ] as const;

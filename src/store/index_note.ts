@@ -28,14 +28,23 @@ export const SETTLED_MS = 10_000;
 /** When an index whose header is sound is probed: not at all, before it is opened, or after. */
 export type ProbePlan = "none" | "first" | "later";
 
-/** Decides when the probe runs; `look` is that of the file as it is now. */
+/**
+ * Decides when the probe runs; `look` is that of the file as it is now.
+ *
+ * A clean stop had everything on the disk: a boot since then is reason to look, behind the mount,
+ * but not to keep a million files waiting for it (docs/decisions/0005).
+ */
 export function probePlan(
   note: IndexNote | undefined,
   now: { bootId: string; look: FileLook | undefined; suspect: boolean },
 ): ProbePlan {
-  if (note === undefined || now.suspect || note.bootId !== now.bootId) return "first";
-  if (note.state === "closed") return isSameLook(note.look, now.look) ? "none" : "first";
-  return note.settled ? "later" : "first";
+  if (note === undefined || now.suspect) return "first";
+  const sameBoot = note.bootId === now.bootId;
+  if (note.state === "closed") {
+    if (!isSameLook(note.look, now.look)) return "first";
+    return sameBoot ? "none" : "later";
+  }
+  return sameBoot && note.settled ? "later" : "first";
 }
 
 function isSameLook(a: FileLook | undefined, b: FileLook | undefined): boolean {

@@ -13,7 +13,7 @@ const PLANS: [string, IndexNote | undefined, Parameters<typeof probePlan>[1], st
   ["died", open, now, "later"],
   ["died within seconds", { ...open, settled: false }, now, "first"],
   ["left no note", undefined, now, "first"],
-  ["lived before this boot", closed, { ...now, bootId: "b" }, "first"],
+  ["stopped cleanly before this boot", closed, { ...now, bootId: "b" }, "later"],
   ["died before this boot", open, { ...now, bootId: "b" }, "first"],
   ["met with damage", closed, { ...now, suspect: true }, "first"],
   ["had another file", closed, { ...now, look: { ...look, ino: "13" } }, "first"],
