@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { statFilesystem } from "../base/posix.ts";
 import { CdcChunker } from "../chunking/cdc_chunker.ts";
@@ -76,51 +77,25 @@ export interface Cache extends AsyncDisposable {
  * the folder cannot be used; an origin that cannot be reached is opened all the same.
  */
 export async function openCache(config: Config, options: CacheOptions): Promise<Cache> {
-  const { cacheDir } = config;
   const { clock, log, random } = options;
   await using stack = new AsyncDisposableStack();
-  makeFolders(cacheDir);
-  const opened = await openIndex({
-    dir: `${cacheDir}/index`,
+  const stored = await openStored(config, { options, stack });
+  const { opened, manifests, hash } = stored;
+  const { index } = opened;
+  const origins = await openOrigins(config, { log, stack });
+  const fetcher = new ContentFetcher({
+    origins: new Map(origins.map((origin) => [origin.name, origin])),
     clock,
     log,
-    probe: childProbe(selfCommand(), clock),
-    newEpoch: hexDigits(random, 32),
+    readTimeoutMs: config.readTimeoutMs,
+    random,
   });
-  const { index } = opened;
-  stack.use(index);
-  const hash = await openChunkHash(config.hash);
-  const keyHash = await openChunkHash("xxh128");
-  const xxh64 = await openXxh64();
-  const cacheIndex = new CacheIndex(index, clock);
-  const disk = new CacheDisk({ cacheDir, clock, log });
-  const limitBytes = config.maxSizeBytes ?? defaultLimit(cacheDir);
-  const space = new Space({ cacheDir, index, cacheIndex, clock, log, limitBytes });
-  const store = new DiskCasStore({ cacheDir, hash, cacheIndex, space, disk });
-  const manifests = new Manifests({
-    index,
-    cacheIndex,
-    disk,
-    space,
-    cacheDir,
-    hash,
-    keyHash,
-    log,
-  });
-  const keyOf = manifests.keyOf.bind(manifests);
-  const extents = new Extents({ cacheDir, cacheIndex, disk, space, keyOf, xxh64, log });
-  const origins = await openOrigins(config, { log, stack });
-  const byName = new Map(origins.map((origin) => [origin.name, origin]));
-  const { readTimeoutMs, exclude } = config;
-  const fetcher = new ContentFetcher({ origins: byName, clock, log, readTimeoutMs, random });
   stack.use(fetcher);
-  const chunker = new CdcChunker();
-  const parts = { index, cacheIndex, manifests, extents, store, disk, hash, log };
-  const ingest = new Ingest({ ...parts, chunker });
   const namespace = new Namespace(index);
+  const ingest = new Ingest({ ...stored, index, chunker: new CdcChunker(), log });
   const describe = namespace.version.bind(namespace);
   const digest = hash.digest.bind(hash);
-  const reader = new FileReader({ ...parts, fetcher, ingest, digest, describe });
+  const reader = new FileReader({ ...stored, fetcher, ingest, digest, describe, log });
   stack.use(reader);
   const changes = new ChangeRelay();
   const keep = options.forMount ? [] : knownOrigins({ namespace, manifests, opened });
@@ -129,43 +104,67 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     origins,
     keep,
     manifests,
-    exclude,
+    exclude: config.exclude,
     clock,
     log,
     onChange: (committed) => changes.tell(committed),
   });
   stack.use(library);
   if (opened.created) {
-    const identities = [...new Set([...keep, ...byName.keys()])];
-    const tracks = rebuildNamespace({
-      index,
-      manifests,
-      origins: identities,
-      nowMs: clock.now(),
-    });
+    const identities = [...new Set([...keep, ...origins.map((origin) => origin.name)])];
+    const tracks = rebuildNamespace({ index, manifests, origins: identities, nowMs: clock.now() });
     if (tracks > 0) log.info("The index was made again from what is cached", { tracks });
   }
   if (options.forMount) await library.beginMount();
   const owned = stack.move();
   return {
+    ...stored,
     config,
-    opened,
-    hash,
     log,
     namespace,
     library,
     changes,
-    cacheIndex,
-    space,
-    disk,
-    store,
-    manifests,
-    extents,
     origins,
     fetcher,
     reader,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** What is kept on this machine: the index and all that lies beside it. */
+type Stored = Pick<
+  Cache,
+  "opened" | "hash" | "cacheIndex" | "disk" | "space" | "store" | "manifests" | "extents"
+>;
+
+async function openStored(
+  config: Config,
+  { options, stack }: { options: CacheOptions; stack: AsyncDisposableStack },
+): Promise<Stored> {
+  const { cacheDir } = config;
+  const { clock, log, random } = options;
+  prepareFolders(cacheDir);
+  const opened = await openIndex({
+    dir: `${cacheDir}/index`,
+    clock,
+    log,
+    probe: childProbe(selfCommand(), clock),
+    newEpoch: hexDigits(random, 32),
+  });
+  stack.use(opened.index);
+  const { index } = opened;
+  const hash = await openChunkHash(config.hash);
+  const keyHash = await openChunkHash("xxh128");
+  const xxh64 = await openXxh64();
+  const cacheIndex = new CacheIndex(index, clock);
+  const disk = new CacheDisk({ cacheDir, clock, log });
+  const limitBytes = config.maxSizeBytes ?? defaultLimit(cacheDir);
+  const space = new Space({ cacheDir, index, cacheIndex, clock, log, limitBytes });
+  const store = new DiskCasStore({ cacheDir, hash, cacheIndex, space, disk });
+  const common = { index, cacheIndex, disk, space, cacheDir, log };
+  const manifests = new Manifests({ ...common, hash, keyHash });
+  const extents = new Extents({ ...common, keyOf: manifests.keyOf.bind(manifests), xxh64 });
+  return { opened, hash, cacheIndex, disk, space, store, manifests, extents };
 }
 
 async function openOrigins(
@@ -194,9 +193,29 @@ function knownOrigins(
   return sources.map((source) => namespace.identityOf(source.origin));
 }
 
-function makeFolders(cacheDir: string): void {
+/** Makes the cache's folder, for its lock. Throws `denied` or `unavailable` if it cannot be used. */
+export function makeCacheFolder(cacheDir: string): void {
+  try {
+    Deno.mkdirSync(cacheDir, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    const denied = cause instanceof Deno.errors.PermissionDenied ||
+      cause instanceof Deno.errors.NotCapable;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new MusicfsError(
+      denied ? "denied" : "unavailable",
+      `Cannot use the cache folder ${cacheDir}: ${why}. Choose another with --cache-dir`,
+      { op: "cache.open", subject: cacheDir, cause },
+    );
+  }
+}
+
+function prepareFolders(cacheDir: string): void {
   for (const folder of ["tmp", "chunks", "manifests", "extents"]) {
-    Deno.mkdirSync(`${cacheDir}/${folder}`, { recursive: true, mode: 0o700 });
+    makeCacheFolder(`${cacheDir}/${folder}`);
+  }
+  // What was being written when an earlier daemon ended; nobody else writes yet.
+  for (const { name } of Deno.readDirSync(`${cacheDir}/tmp`)) {
+    Deno.removeSync(`${cacheDir}/tmp/${name}`, { recursive: true });
   }
 }
 

@@ -4,7 +4,7 @@ import { unmountFuse } from "../fuse/device.ts";
 import { ERRNO } from "../fuse/errno.ts";
 import { localFolder } from "../origins/open.ts";
 import { startBackgroundTasks } from "./background.ts";
-import { type Cache, openCache } from "./cache.ts";
+import { type Cache, makeCacheFolder, openCache } from "./cache.ts";
 import { cacheCommands } from "./commands.ts";
 import type { Config } from "./config.ts";
 import { serveControl } from "./control.ts";
@@ -54,7 +54,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const mountpoint = canonicalMountpoint(options.mountpoint);
   const notify = (state: string): boolean => sdNotify(state, { socket: env("NOTIFY_SOCKET") });
   await using stack = new AsyncDisposableStack();
-  Deno.mkdirSync(config.cacheDir, { recursive: true, mode: 0o700 });
+  makeCacheFolder(config.cacheDir);
   const pid = Deno.pid;
   stack.use(acquireLock(config.cacheDir, { pid, supervisor_pid: null, mountpoint }));
   const info = { pid, cache_dir: config.cacheDir, mountpoint };
