@@ -29,6 +29,13 @@ export interface Bench {
   add(row: Row): void;
 }
 
+/** Has `resource` end with the run; if the run was broken off meanwhile it ends at once. */
+export async function keep<T extends AsyncDisposable>(bench: Bench, resource: T): Promise<T> {
+  if (!bench.stack.disposed) return bench.stack.use(resource);
+  await resource[Symbol.asyncDispose]();
+  throw new Error("The run was broken off");
+}
+
 /** A musicfs that is measured. Ends with its own scope or with the run, whichever comes first. */
 export class Musicfs implements AsyncDisposable {
   readonly #daemon: Daemon;
@@ -56,7 +63,7 @@ export class Musicfs implements AsyncDisposable {
       mountpoint,
       args: ["--cache", cache],
     });
-    return bench.stack.use(new Musicfs(daemon));
+    return await keep(bench, new Musicfs(daemon));
   }
 
   get mountpoint(): string {

@@ -8,9 +8,12 @@ export async function tempDirIn(parent: string): Promise<AsyncDisposable & { pat
   const path = await Deno.makeTempDir({ dir: parent, prefix: "musicfs-bench-" });
   return {
     path,
-    // Not into other filesystems: what is left mounted there is an error, not a deletion.
+    // Not into other filesystems: what is left mounted there is an error, not a deletion. Again
+    // if a program of a run that was broken off still wrote into it.
     async [Symbol.asyncDispose](): Promise<void> {
-      await output("rm", ["-rf", "--one-file-system", "--", path], { limitMs: 600_000 });
+      const remove = `for i in 1 2 3 4 5; do rm -rf --one-file-system -- "$0" && exit; sleep 1; done
+        exit 1`;
+      await output("bash", ["-c", remove, path], { limitMs: 600_000 });
     },
   };
 }

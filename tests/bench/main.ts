@@ -108,26 +108,35 @@ async function measure(
       write(Deno.stderr, tableOf([row]).split("\n")[1] + "\n");
     },
   };
-  using _ = onInterrupt(async () => {
+  using interrupt = onInterrupt(async () => {
     await stack.disposeAsync();
     await dir[Symbol.asyncDispose]();
   });
-  for (const group of groups) await GROUPS[group](bench);
+  try {
+    for (const group of groups) await GROUPS[group](bench);
+  } catch (error) {
+    // What failed was being read while it was unmounted; the process ends by itself.
+    if (interrupt.happened()) await new Promise(() => {});
+    throw error;
+  }
   return rows;
 }
 
 /** Cleans up and ends at SIGINT and SIGTERM, until disposed of. */
-function onInterrupt(cleanUp: () => Promise<void>): Disposable {
+function onInterrupt(
+  cleanUp: () => Promise<void>,
+): Disposable & { happened(): boolean } {
   const signals = ["SIGINT", "SIGTERM"] as const;
   let interrupted = false;
   const interrupt = (): void => {
     if (interrupted) return;
     interrupted = true;
     write(Deno.stderr, "Interrupted: unmounting\n");
-    void cleanUp().finally(() => Deno.exit(130));
+    cleanUp().catch((error) => write(Deno.stderr, `${error}\n`)).finally(() => Deno.exit(130));
   };
   for (const signal of signals) Deno.addSignalListener(signal, interrupt);
   return {
+    happened: () => interrupted,
     [Symbol.dispose](): void {
       for (const signal of signals) Deno.removeSignalListener(signal, interrupt);
     },

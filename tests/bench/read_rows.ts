@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { output } from "../support/process.ts";
-import { allInChunks, type Bench, startMusicfs } from "./bench.ts";
+import { allInChunks, type Bench, keep, startMusicfs } from "./bench.ts";
 import { writeRandom } from "./files.ts";
 import { fio, type FioJob, inTurn, type Places, reread, residentMemory } from "./measure.ts";
 import { compiled, startLimit, startRclone } from "./peers.ts";
@@ -47,16 +47,16 @@ export async function addReadRows(bench: Bench): Promise<void> {
 
 /** Folders in which each peer shows the files; the limit shows only the long one, as `f`. */
 async function mountPeers(bench: Bench, origin: string): Promise<Places> {
-  const { dir, rclone, stack } = bench;
+  const { dir, rclone } = bench;
   const places: Places = { disk: origin };
   // A copy: measuring the disk drops the original from the page cache.
   const data = join(dir, "limit.flac");
   await output("cp", [join(origin, FILES.long), data]);
   const limit = await startLimit({ dir, data });
-  if (limit) places.limit = stack.use(limit).mountpoint;
+  if (limit) places.limit = (await keep(bench, limit)).mountpoint;
   if (rclone) {
     const served = await startRclone({ program: rclone, origin, dir, name: "read" });
-    places.rclone = stack.use(served).mountpoint;
+    places.rclone = (await keep(bench, served)).mountpoint;
   }
   return places;
 }

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { musicfs } from "../support/daemon.ts";
 import { output } from "../support/process.ts";
-import { type Bench, cacheDirOf, Musicfs, startMusicfs } from "./bench.ts";
+import { type Bench, cacheDirOf, keep, Musicfs, startMusicfs } from "./bench.ts";
 import { TREE_ALBUM, writeTree } from "./files.ts";
 import { dropNames, inTurn, type Places, residentMemory, secondsOf } from "./measure.ts";
 import { startRclone } from "./peers.ts";
@@ -61,7 +61,7 @@ async function scannedTree(bench: Bench, files: number): Promise<string> {
 }
 
 async function addFindRows(bench: Bench, origin: string): Promise<void> {
-  const { rclone, stack, dir, options } = bench;
+  const { rclone, dir, options } = bench;
   bench.tell("find -ls");
   const find = (folder: string): Promise<number> => secondsOf("find", [folder, "-ls"]);
   const cold: Row["figures"] = {};
@@ -71,7 +71,10 @@ async function addFindRows(bench: Bench, origin: string): Promise<void> {
   places.musicfs = daemon.mountpoint;
   cold.musicfs = await find(daemon.mountpoint);
   if (rclone) {
-    const served = stack.use(await startRclone({ program: rclone, origin, dir, name: "tree" }));
+    const served = await keep(
+      bench,
+      await startRclone({ program: rclone, origin, dir, name: "tree" }),
+    );
     places.rclone = served.mountpoint;
     cold.rclone = await find(served.mountpoint);
   }
