@@ -83,9 +83,9 @@ function formatterOf(format: LogFormat): (line: Line) => string {
     }
     case "text": {
       const text = getTextFormatter({ timeZone: null, sanitize: { newlines: "escape" } });
-      return ({ record, fields }) => {
+      return ({ record, level, fields }) => {
         const message = record.message.join("") + pairs(fields);
-        return text({ ...record, message: [message] }) + stacks(fields);
+        return text({ ...record, message: [message] }) + stacks(fields, level);
       };
     }
     case "journald": {
@@ -114,10 +114,14 @@ function pairs(fields: { [key: string]: Plain }): string {
   return result;
 }
 
-/** The stacks of the fields that are errors, and of what caused those, indented. */
-function stacks(fields: { [key: string]: Plain }): string {
+/**
+ * The stacks of the fields that are errors, and of what caused those, indented. A failure that
+ * musicfs plans for and mends by itself says all in its message.
+ */
+function stacks(fields: { [key: string]: Plain }, level: LogLevel): string {
   let result = "";
   for (const value of Object.values(fields)) {
+    if (isError(value) && value.name === "MusicfsError" && level !== "error") continue;
     let prefix = "    ";
     for (let error: Plain | undefined = value; error !== undefined && isError(error);) {
       result += prefix + indented(String(error.stack ?? summary(error))) + "\n";

@@ -97,15 +97,16 @@ async function runConfigured(
 ): Promise<number> {
   const { configSources, flagsOf } = await import("./config_inputs.ts");
   const { resolveConfig } = await import("./config.ts");
-  const { createLog } = await import("./log.ts");
+  const { openLog } = await import("../base/log_sinks.ts");
   const flags: Flags = flagsOf(parsed);
   const resolve = (): Config => resolveConfig(flags, configSources(context));
   const config = resolve();
-  const log = createLog({
+  const decoder = new TextDecoder();
+  const log = openLog({
     level: config.logLevel,
     format: config.logFormat,
     clock: context.clock,
-    write: (text) => context.stderr.write(text),
+    write: (line) => context.stderr.write(decoder.decode(line)),
   });
   if (parsed.command === "mount") {
     const { runMount } = await import("./mount_command.ts");
@@ -155,8 +156,7 @@ async function report(error: unknown, context: CliContext): Promise<number> {
     context.stderr.write(`musicfs: ${printable(error.message)}\n`);
     return error instanceof UsageError ? USAGE : FAILED;
   }
-  const { stackOf } = await import("./log.ts");
-  const text = error instanceof Error ? stackOf(error) : String(error);
+  const text = error instanceof Error ? error.stack ?? error.message : String(error);
   const shown = context.env("MUSICFS_LOG_LEVEL") === "debug"
     ? text
     : printable(text.split("\n", 2).map((line) => line.trim()).join(" "));

@@ -10,6 +10,7 @@ import type { Config } from "./config.ts";
 import { serveControl } from "./control.ts";
 import { CONTROL_SOCKET } from "./control_protocol.ts";
 import { directRootsOf } from "./direct_roots.ts";
+import { checkFirstSight } from "./first_sight.ts";
 import { FuseMount } from "./fuse_mount.ts";
 import { holdOpen } from "./hold_open.ts";
 import { acquireLock } from "./lock.ts";
@@ -66,6 +67,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const stop = stack.use(new StopSignal(log, () => Deno.exit(1)));
   stack.use(catchFaults({ mountpoint, log, stop }));
   const cache = stack.use(await openCache(config, { ...options, forMount: true }));
+  await checkFirstSight(cache, clock);
   const mount = await startMount(cache, mountpoint, options);
   const scans = new ScanRuns(cache, clock);
   const tasks = startBackgroundTasks({ cache, scans, clock, log });

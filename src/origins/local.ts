@@ -68,7 +68,7 @@ export class LocalOrigin implements Origin, AsyncDisposable {
   static async open(name: string, root: string, options: LocalOriginOptions): Promise<LocalOrigin> {
     const origin = new LocalOrigin(name, root, options);
     await origin.#root.check("local.open").catch((error: unknown) => {
-      options.log.warning("The origin's folder cannot be read yet", { origin: name, error });
+      options.log.debug("The origin's folder cannot be read yet", { origin: name, error });
     });
     return origin;
   }

@@ -99,7 +99,7 @@ export class LocalRoot {
     } catch (error) {
       return localError("unavailable", path, { ...options, cause: error });
     }
-    return localError(path === "" ? "unavailable" : code, path, options);
+    return localError(path === "" && code !== "denied" ? "unavailable" : code, path, options);
   }
 
   /**
