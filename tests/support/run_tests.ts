@@ -19,7 +19,8 @@ const DAEMON_TESTS = ["tests/e2e", "tests/simulation"] as const;
 
 /** Each group is one `deno test`; the leak checks of deno.json hold for all. */
 const GROUPS = {
-  unit: ["--doc", "src", "tests", "docs", `--ignore=${[...DAEMON_TESTS, "tests/bench"].join(",")}`],
+  // No folders are named: Deno 2.9.6 forgets what to ignore in all but the first of them.
+  unit: ["--doc", `--ignore=${[...DAEMON_TESTS, "tests/bench"].join(",")}`],
   e2e: [...DAEMON_TESTS],
 } as const;
 
