@@ -81,15 +81,21 @@ export function missingPackages(): string[] {
   return [...new Set(packages)].sort();
 }
 
+/** A test's name, and what of Deno's checks it must do without. */
+export type TestTitle =
+  | string
+  | Pick<Deno.TestDefinition, "name" | "sanitizeOps" | "sanitizeResources">;
+
 /** A test with needs; where one is missing it is skipped, loudly. */
 export function testWith(
   needs: readonly Need[],
-  name: string,
+  title: TestTitle,
   fn: (context: Deno.TestContext) => Promise<void>,
 ): void {
+  const definition = typeof title === "string" ? { name: title } : title;
   const missing = unmet(needs);
-  for (const need of missing) report(name, need);
-  Deno.test({ name, fn, ignore: missing.length > 0 });
+  for (const need of missing) report(definition.name, need);
+  Deno.test({ ...definition, fn, ignore: missing.length > 0 });
 }
 
 /** Whether a run in which `need` is missing can still be called whole. */
