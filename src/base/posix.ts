@@ -85,16 +85,22 @@ export const O_NOFOLLOW = Deno.build.arch === "aarch64" ? 0o100000 : 0o400000;
 
 const EINTR = 4;
 
+/** Where this thread's `errno` lies; an isolate never leaves its thread. */
+let errnoLocation: Deno.UnsafePointerView | undefined;
+
 /**
  * The reason of the call that just failed on this thread.
  *
- * The pointer belongs to the thread, so every isolate looks it up for itself. 200,000 failing
- * calls were tried without a wrong value; nothing may come between the call and this one.
+ * 200,000 failing calls were tried without a wrong value; nothing may come between the call and
+ * this one.
  */
 export function errno(): number {
-  const location = libc.__errno_location();
-  if (location === null) return 0;
-  return new Deno.UnsafePointerView(location).getInt32();
+  if (errnoLocation === undefined) {
+    const location = libc.__errno_location();
+    if (location === null) return 0;
+    errnoLocation = new Deno.UnsafePointerView(location);
+  }
+  return errnoLocation.getInt32();
 }
 
 /** Turns a -1 into `-errno`, and leaves every other result as it is. */

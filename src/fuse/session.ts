@@ -1,11 +1,12 @@
 import type { Clock } from "../base/clock.ts";
 import { FUSE_READ_BYTES_MAX } from "../base/limits.ts";
-import { checked, libc } from "../base/posix.ts";
+import { checked, libc, O_NONBLOCK, O_RDWR } from "../base/posix.ts";
 import { ERRNO } from "./errno.ts";
 import { negotiate, type Negotiated, writeInitOut } from "./negotiation.ts";
 import type { Operations } from "./operations.ts";
 import { IN_HEADER_BYTES, INIT_OUT_BYTES, OPCODE, OUT_HEADER_BYTES, readU64 } from "./protocol.ts";
 import { DEFERRED, type Reply } from "./reply.ts";
+import { SpinningRead } from "./spinning_read.ts";
 
 /** The longest request: a WRITE that is refused, and its header. */
 const REQUEST_BYTES_MAX = FUSE_READ_BYTES_MAX + 4096;
@@ -14,6 +15,8 @@ const REQUEST_BYTES_MAX = FUSE_READ_BYTES_MAX + 4096;
 const REPORT_INTERVAL_MS = 1000;
 
 const POLLIN = 1;
+const WAIT_WITHOUT_END = -1;
+const F_SETFL = 4;
 
 /** What the loop tells the thread that started it, and asks of the parts it works with. */
 export interface SessionHooks {
@@ -29,6 +32,8 @@ export interface SessionHooks {
   refresh(): void;
   /** Nothing to do for now: let go of the snapshot, so that no old page is kept. */
   idle(): void;
+  /** Nothing to do for a second: let go of what is only kept for speed. */
+  longIdle(): void;
   /** Whether what was noticed should be told soon. */
   isReportUrgent(): boolean;
   /** Comes once a second while there are requests, and as soon as it is urgent. */
@@ -44,6 +49,8 @@ export interface SessionOptions {
   hooks: SessionHooks;
   clock: Clock;
   passthrough: boolean;
+  /** With more than one, a request that is about to come may be waited for without sleeping. */
+  cores: number;
 }
 
 /**
@@ -61,6 +68,7 @@ export function serveSession(options: SessionOptions): number {
 class Session {
   readonly #request = new Uint8Array(REQUEST_BYTES_MAX);
   readonly #poll = new Uint8Array(8);
+  readonly #spin: SpinningRead;
   readonly #options: SessionOptions;
   #generation = -1;
   #reportedAt: number;
@@ -69,6 +77,7 @@ class Session {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#reportedAt = options.clock.monotonic();
+    this.#spin = new SpinningRead(options.cores);
     const poll = new DataView(this.#poll.buffer);
     poll.setInt32(0, options.descriptor, true);
     poll.setInt16(4, POLLIN, true);
@@ -76,34 +85,46 @@ class Session {
 
   serve(): number {
     const { descriptor } = this.#options;
+    libc.fcntl(descriptor, F_SETFL, BigInt(O_RDWR | O_NONBLOCK));
     for (;;) {
-      this.#beforeWaiting();
-      const length = checked(
-        libc.read(descriptor, this.#request, BigInt(this.#request.length)),
-      );
-      if (length >= IN_HEADER_BYTES) this.#handle(length);
-      else if (length === -ERRNO.EINTR || length === -ERRNO.EAGAIN || length === -ERRNO.ENOENT) {
-        continue;
-      } else return length < 0 ? -length : ERRNO.EIO;
+      const length = this.#next();
+      if (length >= IN_HEADER_BYTES) {
+        this.#handle(length);
+        this.#reportIfDue();
+      } else if (length !== -ERRNO.EINTR && length !== -ERRNO.EAGAIN && length !== -ERRNO.ENOENT) {
+        return length < 0 ? -length : ERRNO.EIO;
+      }
     }
   }
 
-  /** A snapshot of the index is never held while waiting, and what was noticed not for long. */
-  #beforeWaiting(): void {
-    if (this.#isReadable(0)) return this.#reportIfDue();
-    this.#options.hooks.idle();
-    if (!this.#unreported) return;
-    if (this.#options.hooks.isReportUrgent()) return this.#report();
-    const sinceMs = this.#options.clock.monotonic() - this.#reportedAt;
-    if (!this.#isReadable(Math.max(0, REPORT_INTERVAL_MS - sinceMs))) this.#report();
+  /** The next request's length, or `-errno`; waits for it, without a snapshot of the index. */
+  #next(): number {
+    const length = this.#spin.read(() => this.#read());
+    if (length !== -ERRNO.EAGAIN) return length;
+    const { hooks, clock } = this.#options;
+    hooks.idle();
+    if (this.#unreported) {
+      const sinceMs = clock.monotonic() - this.#reportedAt;
+      const waitMs = hooks.isReportUrgent() ? 0 : Math.max(0, REPORT_INTERVAL_MS - sinceMs);
+      if (this.#wait(waitMs)) return this.#read();
+      this.#report();
+      hooks.longIdle();
+    }
+    this.#wait(WAIT_WITHOUT_END);
+    return this.#read();
   }
 
-  #isReadable(waitMs: number): boolean {
-    return libc.poll(this.#poll, 1n, Math.ceil(waitMs)) > 0;
+  #read(): number {
+    const request = this.#request;
+    return checked(libc.read(this.#options.descriptor, request, BigInt(request.length)));
+  }
+
+  /** Whether a request came within `ms`. */
+  #wait(ms: number): boolean {
+    return libc.poll(this.#poll, 1n, Math.ceil(ms)) > 0;
   }
 
   #reportIfDue(): void {
-    if (!this.#unreported) return;
     const { clock, hooks } = this.#options;
     const isDue = clock.monotonic() - this.#reportedAt >= REPORT_INTERVAL_MS;
     if (isDue || hooks.isReportUrgent()) this.#report();

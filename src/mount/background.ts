@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
+import { collectGarbage } from "../base/memory.ts";
 import { markIndexSuspect } from "../store/index_files.ts";
 import { childProbe } from "../store/probe_child.ts";
 import { sweep } from "../store/sweep.ts";
@@ -10,6 +11,9 @@ import { SupervisedTasks } from "./supervised.ts";
 
 /** How often last uses are written, and lists without chunks dropped, in ms. */
 const FLUSH_MS = 5_000;
+
+/** Bytes fetched after which the next quiet moment is used to give memory back. */
+const COLLECT_BYTES_MIN = 32 * 1024 * 1024;
 
 /** What tasks beside the mount work on. */
 export interface BackgroundParts {
@@ -34,10 +38,19 @@ async function flushRegularly(
   { cache, clock }: BackgroundParts,
   signal: AbortSignal,
 ): Promise<void> {
+  let collectedAt = 0;
+  let before = 0;
   for (;;) {
     await clock.sleep(FLUSH_MS, signal);
     cache.cacheIndex.flush();
     cache.manifests.prune();
+    let fetched = 0;
+    for (const { bytes } of cache.fetcher.counters().values()) fetched += bytes;
+    const isQuiet = fetched === before;
+    before = fetched;
+    if (!isQuiet || fetched - collectedAt < COLLECT_BYTES_MIN) continue;
+    collectedAt = fetched;
+    collectGarbage();
   }
 }
 
@@ -65,6 +78,7 @@ async function scanRegularly(parts: BackgroundParts, signal: AbortSignal): Promi
         );
       } else log.info("Scanned", { name, files, added, changed, gone });
     }
+    collectGarbage();
     await clock.sleep(cache.config.pollIntervalMs, signal);
   }
 }

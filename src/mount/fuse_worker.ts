@@ -78,6 +78,7 @@ async function serve(start: WorkerStart): Promise<number> {
     hooks: hooksOf({ index, reader, direct }),
     clock: systemClock,
     passthrough: start.passthrough,
+    cores: navigator.hardwareConcurrency,
   });
 }
 
@@ -98,8 +99,12 @@ function hooksOf(parts: {
       const text = error instanceof Error ? error.stack ?? error.message : String(error);
       tell({ type: "failed", opcode, error: text });
     },
-    refresh: () => index.releaseSnapshot(),
+    refresh: () => {
+      index.releaseSnapshot();
+      reader.closeFiles();
+    },
     idle: () => index.releaseSnapshot(),
+    longIdle: () => reader.closeFiles(),
     generation: () => index.generation(),
     isReportUrgent: () => reader.partialBytes >= URGENT_BYTES,
     report: () => {

@@ -60,6 +60,8 @@ export class CachedReader {
     from: 0,
     stamps: new Uint32Array(),
     stampAt: 0,
+    slots: new Int32Array(),
+    slotAt: 0,
   };
   #reads = 0;
   #bytes = 0;
@@ -104,6 +106,14 @@ export class CachedReader {
   /** Whether all of a version is known to lie in chunks; false also if it was not read lately. */
   isWhole(id: number): boolean {
     return this.#views.get(id)?.whole === true;
+  }
+
+  /**
+   * Lets go of the files that are held open. To be called when the index changed, because chunks
+   * may have been evicted, and when nobody reads: a deleted file keeps its room while it is open.
+   */
+  closeFiles(): void {
+    this.#chunks.closeAll();
   }
 
   /**
@@ -152,6 +162,8 @@ export class CachedReader {
     slice.from = at - start;
     slice.stamps = view.stamps;
     slice.stampAt = i * STAMP_LENGTH;
+    slice.slots = view.slots;
+    slice.slotAt = i;
     if (!this.#chunks.read(slice, piece)) return false;
     if (view.useChunk(i)) this.#used.push(view);
     return true;

@@ -21,6 +21,8 @@ export class CachedView {
   generation: number;
   /** One stamp a chunk; see `ChunkStamp`. */
   readonly stamps: Uint32Array<ArrayBuffer>;
+  /** One number a chunk, for `OpenChunks`. */
+  readonly slots: Int32Array<ArrayBuffer>;
   /** One byte a chunk: whether it was read since the uses were last drained. */
   readonly #used: Uint8Array<ArrayBuffer>;
   #isUsed = false;
@@ -39,6 +41,7 @@ export class CachedView {
     this.frontier = list.frontier;
     this.generation = generation;
     this.stamps = new Uint32Array(list.count * STAMP_LENGTH);
+    this.slots = new Int32Array(list.count);
     this.#used = new Uint8Array(list.count);
   }
 

@@ -1,0 +1,92 @@
+import { libc } from "../base/posix.ts";
+
+/** Descriptors kept, at most, and at most a quarter of what the process may have. */
+const SLOTS_MAX = 4096;
+const SHARE = 4;
+
+const RLIMIT_NOFILE = 7;
+
+/**
+ * Descriptors of chunk files that were read lately, found without hashing anything: whoever has
+ * chunks keeps one number for each in a `slots` array, 0 for a chunk that is not open.
+ *
+ * Full, it closes the first that was not used since the hand came by last (the "clock" rule).
+ */
+export class OpenChunks {
+  readonly #descriptors: Int32Array;
+  readonly #used: Uint8Array;
+  /** Where the number of each slot is kept. */
+  readonly #owners: (Int32Array | undefined)[];
+  readonly #ownerAt: Int32Array;
+  #hand = 0;
+  #count = 0;
+
+  constructor(readonly size = slotsAllowed()) {
+    this.#descriptors = new Int32Array(size).fill(-1);
+    this.#used = new Uint8Array(size);
+    this.#owners = new Array(size).fill(undefined);
+    this.#ownerAt = new Int32Array(size);
+  }
+
+  /** The descriptor of chunk `at`, or -1; it stays the cache's. */
+  find(slots: Int32Array, at: number): number {
+    const slot = (slots[at] ?? 0) - 1;
+    if (slot < 0) return -1;
+    this.#used[slot] = 1;
+    return this.#descriptors[slot] ?? -1;
+  }
+
+  /** Takes a descriptor over for chunk `at`, which has none. */
+  hold(descriptor: number, slots: Int32Array, at: number): void {
+    const slot = this.#free();
+    this.#descriptors[slot] = descriptor;
+    this.#used[slot] = 1;
+    this.#owners[slot] = slots;
+    this.#ownerAt[slot] = at;
+    slots[at] = slot + 1;
+    this.#count += 1;
+  }
+
+  /** Closes the descriptor of chunk `at`, if it has one. */
+  close(slots: Int32Array, at: number): void {
+    const slot = (slots[at] ?? 0) - 1;
+    if (slot >= 0) this.#close(slot);
+  }
+
+  closeAll(): void {
+    if (this.#count === 0) return;
+    for (let slot = 0; slot < this.size; slot += 1) this.#close(slot);
+  }
+
+  #close(slot: number): void {
+    const descriptor = this.#descriptors[slot] ?? -1;
+    if (descriptor < 0) return;
+    libc.close(descriptor);
+    this.#descriptors[slot] = -1;
+    const owner = this.#owners[slot];
+    if (owner) owner[this.#ownerAt[slot] ?? 0] = 0;
+    this.#owners[slot] = undefined;
+    this.#count -= 1;
+  }
+
+  #free(): number {
+    for (;;) {
+      const slot = this.#hand;
+      this.#hand = (slot + 1) % this.size;
+      if ((this.#descriptors[slot] ?? -1) < 0) return slot;
+      if (this.#used[slot] === 0) {
+        this.#close(slot);
+        return slot;
+      }
+      this.#used[slot] = 0;
+    }
+  }
+}
+
+/** As many as the process's limit on descriptors leaves room for. */
+function slotsAllowed(): number {
+  const limits = new BigUint64Array(2);
+  const failed = libc.getrlimit(RLIMIT_NOFILE, new Uint8Array(limits.buffer)) !== 0;
+  const soft = failed ? 1024 : Number(limits[0]);
+  return Math.max(1, Math.min(SLOTS_MAX, Math.floor(soft / SHARE)));
+}
