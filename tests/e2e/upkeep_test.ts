@@ -185,6 +185,7 @@ testWith(NEEDS, "status tells the daemon, its origins and its cache", async () =
   assert.equal((await musicfs(["status", daemon.mountpoint])).code, 1);
 });
 
+/** What `du` says, which may complain about files that vanish under it. */
 async function diskBytes(folder: string): Promise<number> {
-  return Number((await output("du", ["-s", "-B1", folder])).split("\t")[0]);
+  return Number((await run("du", ["-s", "-B1", folder])).stdout.split("\t")[0]);
 }
