@@ -71,6 +71,9 @@ export class FuseMount {
     });
     this.#requests = new DeferredRequests({ ...cache, descriptor, operations, reply, log });
     this.#notifier = new Notifier(descriptor);
+    cache.space.onEvict(() => {
+      this.counters.evictions += 1;
+    });
     this.#worker = new Worker(new URL("./fuse_worker.ts", import.meta.url), { type: "module" });
     const ended = Promise.withResolvers<number>();
     const agreed = Promise.withResolvers<Negotiated>();

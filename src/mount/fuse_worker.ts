@@ -75,7 +75,7 @@ async function serve(start: WorkerStart): Promise<number> {
     descriptor,
     operations,
     reply,
-    hooks: hooksOf({ index, reader, direct }),
+    hooks: hooksOf({ index, reader, direct, counters }),
     clock: systemClock,
     passthrough: start.passthrough,
     cores: navigator.hardwareConcurrency,
@@ -86,8 +86,10 @@ function hooksOf(parts: {
   index: Index;
   reader: CachedReader;
   direct: DirectFiles;
+  counters: SharedCounters;
 }): SessionHooks {
-  const { index, reader, direct } = parts;
+  const { index, reader, direct, counters } = parts;
+  let evictions = counters.evictions;
   return {
     initialized: (agreed) => {
       direct.allowPassthrough(agreed.passthrough);
@@ -101,6 +103,8 @@ function hooksOf(parts: {
     },
     refresh: () => {
       index.releaseSnapshot();
+      if (counters.evictions === evictions) return;
+      evictions = counters.evictions;
       reader.closeFiles();
     },
     idle: () => index.releaseSnapshot(),

@@ -4,11 +4,12 @@ const HANDLES = 0;
 const PASSTHROUGH_OPENS = 1;
 const CACHE_BYTES = 2;
 const DIRECT_BYTES = 3;
-const COUNTERS = 4;
+const EVICTIONS = 4;
+const COUNTERS = 5;
 
 /**
- * What the worker counts and the main thread shows, in memory that both see: the worker is the only
- * one that writes, so nothing needs to be atomic but a 64-bit store, which it is.
+ * What one thread counts and the other looks at, in memory that both see: the main thread writes
+ * `evictions`, the worker all others, so nothing needs to be atomic but a 64-bit store, which it is.
  */
 export class SharedCounters implements FileCounters {
   readonly #values: Float64Array;
@@ -29,6 +30,13 @@ export class SharedCounters implements FileCounters {
   }
   set passthroughOpens(value: number) {
     this.#values[PASSTHROUGH_OPENS] = value;
+  }
+  /** Files of the cache deleted so far: whoever holds one open should let go of it. */
+  get evictions(): number {
+    return this.#values[EVICTIONS] ?? 0;
+  }
+  set evictions(value: number) {
+    this.#values[EVICTIONS] = value;
   }
   get cacheBytes(): number {
     return this.#values[CACHE_BYTES] ?? 0;

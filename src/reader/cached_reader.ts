@@ -109,8 +109,8 @@ export class CachedReader {
   }
 
   /**
-   * Lets go of the files that are held open. To be called when the index changed, because chunks
-   * may have been evicted, and when nobody reads: a deleted file keeps its room while it is open.
+   * Lets go of the files that are held open. To be called after evictions, and when nobody reads: a
+   * deleted file keeps its room on the disk while it is open.
    */
   closeFiles(): void {
     this.#chunks.closeAll();

@@ -1,11 +1,17 @@
 import type { Clock } from "../base/clock.ts";
-import { libc, O_CLOEXEC, O_RDONLY, preadFully } from "../base/posix.ts";
-import type { ChunkHash } from "../chunking/chunk_hash.ts";
+import {
+  libc,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_PATH,
+  O_RDONLY,
+  openFile,
+  preadFully,
+} from "../base/posix.ts";
+import { type ChunkHash, writeHex } from "../chunking/chunk_hash.ts";
 import { CHUNK_BYTES_MAX } from "../chunking/chunk_sizes.ts";
 import { ChunkStamp, hasStamp } from "./chunk_stamp.ts";
 import { OpenChunks } from "./open_chunks.ts";
-
-const HEX = new TextEncoder().encode("0123456789abcdef");
 
 /**
  * A file that changed this recently, in ms, is not remembered as checked: before Linux 6.13 two
@@ -37,9 +43,11 @@ export interface ChunkSlice {
 export class ChunkFiles {
   readonly #hash: ChunkHash;
   readonly #clock: Clock;
-  /** `<cacheDir>/chunks/ab/<hex>` and a NUL; the hex is written anew for each chunk. */
-  readonly #path: Uint8Array<ArrayBuffer>;
-  readonly #folderAt: number;
+  readonly #cacheDir: string;
+  /** A chunk's name in its folder, and a NUL. */
+  readonly #name: Uint8Array<ArrayBuffer>;
+  /** Descriptors of the folders `chunks/00` to `chunks/ff`; -1 where there is none yet. */
+  readonly #folders = new Int32Array(256).fill(-1);
   readonly #scratch = new Uint8Array(CHUNK_BYTES_MAX);
   readonly #stamp = new ChunkStamp();
   readonly #before = new Uint32Array(4);
@@ -53,11 +61,8 @@ export class ChunkFiles {
   ) {
     this.#hash = hash;
     this.#clock = clock;
-    const folder = new TextEncoder().encode(`${cacheDir}/chunks/`);
-    this.#folderAt = folder.length;
-    this.#path = new Uint8Array(folder.length + 3 + 2 * hash.bytes + 1);
-    this.#path.set(folder);
-    this.#path[folder.length + 2] = "/".charCodeAt(0);
+    this.#cacheDir = cacheDir;
+    this.#name = new Uint8Array(2 * hash.bytes + 1);
   }
 
   /** Fills `into` with the slice; false if the chunk is missing or not what its hash says. */
@@ -69,8 +74,7 @@ export class ChunkFiles {
       // Evicted, replaced or damaged: what lies there now is looked at anew.
       this.#open.close(slots, slotAt);
     }
-    this.#writePath(slice.hashes, slice.hashAt);
-    const descriptor = libc.open(this.#path, O_RDONLY | O_CLOEXEC, 0);
+    const descriptor = this.#openChunk(slice.hashes, slice.hashAt);
     const sound = descriptor >= 0 &&
       (this.#readChecked(descriptor, slice, into) || this.#readAndCheck(descriptor, slice, into));
     if (sound && hasStamp(slice.stamps, slice.stampAt)) this.#open.hold(descriptor, slots, slotAt);
@@ -116,15 +120,21 @@ export class ChunkFiles {
     return true;
   }
 
-  #writePath(hashes: Uint8Array, hashAt: number): void {
-    const path = this.#path;
-    const nameAt = this.#folderAt + 3;
-    for (let i = 0; i < this.#hash.bytes; i += 1) {
-      const byte = hashes[hashAt + i] ?? 0;
-      path[nameAt + 2 * i] = HEX[byte >> 4] ?? 0;
-      path[nameAt + 2 * i + 1] = HEX[byte & 15] ?? 0;
+  /** A descriptor, or less than 0. Names of folders are looked up once, not for each chunk. */
+  #openChunk(hashes: Uint8Array, hashAt: number): number {
+    const shard = hashes[hashAt] ?? 0;
+    writeHex(hashes.subarray(hashAt, hashAt + this.#hash.bytes), this.#name, 0);
+    const folder = this.#folders[shard] ?? -1;
+    const flags = O_RDONLY | O_CLOEXEC;
+    if (folder >= 0) {
+      const descriptor = libc.openat(folder, this.#name, flags, 0);
+      if (descriptor >= 0) return descriptor;
+      // Not there, or the folder itself is another by now.
+      libc.close(folder);
     }
-    path[this.#folderAt] = path[nameAt] ?? 0;
-    path[this.#folderAt + 1] = path[nameAt + 1] ?? 0;
+    const path = `${this.#cacheDir}/chunks/${shard.toString(16).padStart(2, "0")}`;
+    const opened = openFile(path, O_PATH | O_DIRECTORY);
+    this.#folders[shard] = opened;
+    return opened < 0 ? -1 : libc.openat(opened, this.#name, flags, 0);
   }
 }

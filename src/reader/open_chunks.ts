@@ -1,7 +1,7 @@
 import { libc } from "../base/posix.ts";
 
 /** Descriptors kept, at most, and at most a quarter of what the process may have. */
-const SLOTS_MAX = 4096;
+const SLOTS_MAX = 8192;
 const SHARE = 4;
 
 const RLIMIT_NOFILE = 7;
@@ -10,20 +10,20 @@ const RLIMIT_NOFILE = 7;
  * Descriptors of chunk files that were read lately, found without hashing anything: whoever has
  * chunks keeps one number for each in a `slots` array, 0 for a chunk that is not open.
  *
- * Full, it closes the first that was not used since the hand came by last (the "clock" rule).
+ * Full, it closes any one of them. To close the one that was used least recently would find none
+ * open at all for who reads a long file from end to end again and again.
  */
 export class OpenChunks {
   readonly #descriptors: Int32Array;
-  readonly #used: Uint8Array;
   /** Where the number of each slot is kept. */
   readonly #owners: (Int32Array | undefined)[];
   readonly #ownerAt: Int32Array;
-  #hand = 0;
-  #count = 0;
+  #filled = 0;
+  /** State of a xorshift generator; any number but 0. */
+  #chance = 0x9e3779b9;
 
   constructor(readonly size = slotsAllowed()) {
     this.#descriptors = new Int32Array(size).fill(-1);
-    this.#used = new Uint8Array(size);
     this.#owners = new Array(size).fill(undefined);
     this.#ownerAt = new Int32Array(size);
   }
@@ -31,20 +31,16 @@ export class OpenChunks {
   /** The descriptor of chunk `at`, or -1; it stays the cache's. */
   find(slots: Int32Array, at: number): number {
     const slot = (slots[at] ?? 0) - 1;
-    if (slot < 0) return -1;
-    this.#used[slot] = 1;
-    return this.#descriptors[slot] ?? -1;
+    return slot < 0 ? -1 : this.#descriptors[slot] ?? -1;
   }
 
   /** Takes a descriptor over for chunk `at`, which has none. */
   hold(descriptor: number, slots: Int32Array, at: number): void {
     const slot = this.#free();
     this.#descriptors[slot] = descriptor;
-    this.#used[slot] = 1;
     this.#owners[slot] = slots;
     this.#ownerAt[slot] = at;
     slots[at] = slot + 1;
-    this.#count += 1;
   }
 
   /** Closes the descriptor of chunk `at`, if it has one. */
@@ -54,8 +50,8 @@ export class OpenChunks {
   }
 
   closeAll(): void {
-    if (this.#count === 0) return;
-    for (let slot = 0; slot < this.size; slot += 1) this.#close(slot);
+    for (let slot = 0; slot < this.#filled; slot += 1) this.#close(slot);
+    this.#filled = 0;
   }
 
   #close(slot: number): void {
@@ -66,20 +62,18 @@ export class OpenChunks {
     const owner = this.#owners[slot];
     if (owner) owner[this.#ownerAt[slot] ?? 0] = 0;
     this.#owners[slot] = undefined;
-    this.#count -= 1;
   }
 
   #free(): number {
-    for (;;) {
-      const slot = this.#hand;
-      this.#hand = (slot + 1) % this.size;
-      if ((this.#descriptors[slot] ?? -1) < 0) return slot;
-      if (this.#used[slot] === 0) {
-        this.#close(slot);
-        return slot;
-      }
-      this.#used[slot] = 0;
-    }
+    if (this.#filled < this.size) return this.#filled++;
+    let chance = this.#chance;
+    chance ^= chance << 13;
+    chance ^= chance >>> 17;
+    chance ^= chance << 5;
+    this.#chance = chance;
+    const slot = (chance >>> 0) % this.size;
+    this.#close(slot);
+    return slot;
   }
 }
 
