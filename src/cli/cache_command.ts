@@ -162,11 +162,12 @@ export async function runVerify(
   }
   if (json) printJson(context.stdout, result);
   else printVerify(context.stdout, result);
-  const bad = result.bad_chunks + result.missing_chunks;
-  if (bad <= result.repaired_chunks) return 0;
+  const bad = result.bad_chunks + result.missing_chunks + result.bad_extent_blocks;
+  const repaired = result.repaired_chunks + result.repaired_extent_blocks;
+  if (bad <= repaired) return 0;
   const remedy = repair ? "their origins cannot be read now" : "fetch them with --repair";
-  const left = formatCount(bad - result.repaired_chunks);
-  context.stderr.write(`musicfs: ${left} chunks are bad or missing; ${remedy}\n`);
+  const left = formatCount(bad - repaired);
+  context.stderr.write(`musicfs: ${left} chunks or blocks are bad or missing; ${remedy}\n`);
   return 1;
 }
 
@@ -176,7 +177,7 @@ function printVerify(stdout: Output, result: VerifyResult): void {
     ["bad", formatCount(result.bad_chunks)],
     ["missing", formatCount(result.missing_chunks)],
     ["bad extent blocks", formatCount(result.bad_extent_blocks)],
-    ["repaired", formatCount(result.repaired_chunks)],
+    ["repaired", formatCount(result.repaired_chunks + result.repaired_extent_blocks)],
     ["took", formatSeconds(result.seconds)],
   ]);
   for (const path of result.paths) stdout.write(`bad      ${printable(path)}\n`);

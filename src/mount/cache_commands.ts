@@ -111,6 +111,7 @@ export interface VerifyResult {
   bad_extent_blocks: number;
   /** Bad and missing ones that are right again. */
   repaired_chunks: number;
+  repaired_extent_blocks: number;
   /** Paths in the tree that bad or missing chunks belong to, at most 1,000. */
   paths: string[];
   seconds: number;

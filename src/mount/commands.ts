@@ -17,6 +17,7 @@ import type {
 } from "./cache_commands.ts";
 import type { FuseMount } from "./fuse_mount.ts";
 import type { ScanRuns } from "./scan_runs.ts";
+import { verifyExtents } from "./verify_extents.ts";
 import { VERSION } from "./version.ts";
 
 /** Paths that `verify` names. */
@@ -101,6 +102,9 @@ async function verify(
   const { config, cacheIndex, namespace } = cache;
   const began = clock.monotonic();
   const paths = new Set<string>();
+  const addPath = (path: string): void => {
+    if (paths.size < PATHS_MAX) paths.add(path);
+  };
   cacheIndex.flush();
   const report = await verifyStore({
     cacheDir: config.cacheDir,
@@ -109,7 +113,7 @@ async function verify(
     signal,
     onBad: ({ owner }) => {
       const path = namespace.version(owner)?.sources[0].path;
-      if (path !== undefined && paths.size < PATHS_MAX) paths.add(path);
+      if (path !== undefined) addPath(path);
     },
     ...(repair ? { repair: (chunk) => repairChunk(cache, chunk, signal) } : {}),
     onProgress: (now) =>
@@ -120,13 +124,15 @@ async function verify(
         bad_chunks: now.corrupt + now.missing,
       }),
   });
+  const extents = await verifyExtents(cache, { repair, onBad: addPath, signal });
   return {
     checked_chunks: report.checked,
     checked_bytes: report.bytes,
     bad_chunks: report.corrupt,
     missing_chunks: report.missing,
-    bad_extent_blocks: 0,
+    bad_extent_blocks: extents.bad,
     repaired_chunks: report.repaired,
+    repaired_extent_blocks: extents.repaired,
     paths: [...paths].toSorted(),
     seconds: (clock.monotonic() - began) / 1000,
   };

@@ -149,6 +149,31 @@ export class Extents {
     this.#options.cacheIndex.use("extent", Uint8Array.fromHex(this.#place(version).key));
   }
 
+  /**
+   * The blocks that are marked as there and whose bytes are not what their marks say, as ranges of
+   * the track; reads everything that the extent holds.
+   */
+  damaged(version: FileVersion): ByteRange[] {
+    const place = this.#place(version);
+    const marks = this.#marks(place, [0, Math.ceil(version.size / BLOCK)]);
+    const buffer = new Uint8Array(BLOCK);
+    const isSound = (descriptor: number, { offset, length }: ByteRange): boolean =>
+      this.#reader.read(descriptor, {
+        layout: place.layout,
+        offset,
+        into: buffer.subarray(0, length),
+      });
+    return this.#open(place, (descriptor) => {
+      const damaged: ByteRange[] = [];
+      for (const [i, mark] of marks.entries()) {
+        if (mark === 0n) continue;
+        const block = { offset: i * BLOCK, length: Math.min(BLOCK, version.size - i * BLOCK) };
+        if (!isSound(descriptor, block)) damaged.push(block);
+      }
+      return damaged;
+    }) ?? [];
+  }
+
   /** Gives the blocks that lie below `end` back to the disk; what they held is in chunks. */
   free(version: FileVersion, end: number): void {
     const place = this.#place(version);

@@ -246,6 +246,7 @@ Deno.test("run() fails a verification only for what stays bad", async () => {
     missing_chunks: 1,
     bad_extent_blocks: 0,
     repaired_chunks: 3,
+    repaired_extent_blocks: 0,
     paths: ["A/b.flac"],
     seconds: 1,
   };
@@ -258,7 +259,10 @@ Deno.test("run() fails a verification only for what stays bad", async () => {
   repaired = 0;
   const ran = await cli(`verify --cache-dir ${dir.path}`, { openCache });
   assert.equal(ran.code, 1);
-  assert.equal(ran.stderr, "musicfs: 3 chunks are bad or missing; fetch them with --repair\n");
+  assert.equal(
+    ran.stderr,
+    "musicfs: 3 chunks or blocks are bad or missing; fetch them with --repair\n",
+  );
 });
 
 Deno.test("run() scans without an origin of its own only where a daemon has some", async () => {

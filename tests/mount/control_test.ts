@@ -19,6 +19,7 @@ const verified: VerifyResult = {
   missing_chunks: 0,
   bad_extent_blocks: 0,
   repaired_chunks: 0,
+  repaired_extent_blocks: 0,
   paths: [],
   seconds: 0.1,
 };

@@ -127,3 +127,26 @@ Deno.test("Extents.write() reports a disk that refuses, and does not throw", asy
   rig.extents.free(version, MiB);
   rig.extents.drop(version);
 });
+
+Deno.test("Extents.damaged() finds exactly the blocks that were changed, and none that are absent", async () => {
+  await using dir = await tempDir();
+  await using rig = new Rig(dir.path);
+  const size = 10 * BLOCK + 100;
+  const bytes = noise(size);
+  const version = versionOf(rig, size);
+  rig.extents.write(version, 2 * BLOCK, bytes.subarray(2 * BLOCK));
+  assert.deepEqual(rig.extents.damaged(version), []);
+  const [path] = filesBelow(`${dir.path}/extents`);
+  assert(path);
+  using file = await Deno.open(path, { write: true });
+  for (const at of [5 * BLOCK + 9, size - 1]) {
+    await file.seek(at, Deno.SeekMode.Start);
+    await file.write(Uint8Array.of((bytes[at] ?? 0) ^ 1));
+  }
+  assert.deepEqual(rig.extents.damaged(version), [
+    { offset: 5 * BLOCK, length: BLOCK },
+    { offset: 10 * BLOCK, length: 100 },
+  ]);
+  rig.extents.write(version, 5 * BLOCK, bytes.subarray(5 * BLOCK, 6 * BLOCK));
+  assert.deepEqual(rig.extents.damaged(version), [{ offset: 10 * BLOCK, length: 100 }]);
+});
