@@ -1,3 +1,5 @@
+import type { Clock } from "./clock.ts";
+
 /** Lets at most `max` tasks run at once; the others wait in order. */
 export class Limiter {
   #running = 0;
@@ -56,4 +58,21 @@ export function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<
     signal.addEventListener("abort", abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
+}
+
+/**
+ * `promise`, or undefined if it takes longer than `ms`; what it was doing goes on, and how that ends
+ * is then nobody's concern.
+ */
+export async function within<T>(
+  promise: Promise<T>,
+  { ms, clock }: { ms: number; clock: Clock },
+): Promise<T | undefined> {
+  const timer = new AbortController();
+  const late = clock.sleep(ms, timer.signal).then(() => undefined, () => undefined);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    timer.abort();
+  }
 }

@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { dirname, resolve } from "node:path";
 import type { Clock } from "../base/clock.ts";
+import { within } from "../base/concurrency.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../mount/config.ts";
 import { canonicalMountpoint } from "../mount/mountpoint.ts";
@@ -63,13 +64,7 @@ function localPath(url: string): string | undefined {
 
 /** Without symlinks, as far as the path exists and answers in time. */
 async function realName(path: string, clock: Clock): Promise<string> {
-  const timer = new AbortController();
-  const late = clock.sleep(REAL_NAME_MS_MAX, timer.signal).then(() => path, () => path);
-  try {
-    return await Promise.race([realNameOfExisting(path), late]);
-  } finally {
-    timer.abort();
-  }
+  return await within(realNameOfExisting(path), { ms: REAL_NAME_MS_MAX, clock }) ?? path;
 }
 
 async function realNameOfExisting(path: string): Promise<string> {

@@ -72,13 +72,18 @@ export class Removal {
   }
 
   /** Files below entries, themselves included, that the origin is a source of. */
-  async countFiles(ids: readonly number[], origin: number): Promise<number> {
+  async countFiles(
+    ids: readonly number[],
+    { origin, signal }: { origin: number; signal?: AbortSignal },
+  ): Promise<number> {
     let files = 0;
     let visited = 0;
     for (const entry of this.#allBelow(ids, origin)) {
       if (sourceFrom(entry, origin)?.kind === "file") files += 1;
       visited += 1;
-      if (visited % COMMIT_CHANGES_MAX === 0) await nextTurn();
+      if (visited % COMMIT_CHANGES_MAX !== 0) continue;
+      await nextTurn();
+      signal?.throwIfAborted();
     }
     return files;
   }
@@ -86,7 +91,7 @@ export class Removal {
   /** Removes what one listing outside of a scan missed, unless that is most of the library. */
   async removeGuarded(origin: number, ids: readonly number[]): Promise<void> {
     const { index, log } = this.#parts;
-    const gone = await this.countFiles(ids, origin);
+    const gone = await this.countFiles(ids, { origin });
     const { files: of } = readOriginState(index, origin);
     const left = of > gone || this.hasOthers(origin, ids);
     const missing = { gone, confirmed: 0, of, anythingLeft: left, accepted: false };
@@ -94,17 +99,24 @@ export class Removal {
       log.warning("Most of an origin seems to be gone; a scan will tell", { origin, gone, of });
       return;
     }
-    await this.remove(ids, origin);
+    await this.remove(ids, { origin });
   }
 
-  /** Takes the origin from entries and all below them. Returns how many of its files that were. */
-  async remove(ids: readonly number[], origin: number): Promise<number> {
-    return await this.#drop(this.#allBelow(ids, origin), origin);
+  /**
+   * Takes the origin from entries and all below them. Returns how many of its files that were.
+   *
+   * Throws the signal's reason; what was removed by then stays so.
+   */
+  async remove(
+    ids: readonly number[],
+    { origin, signal }: { origin: number; signal?: AbortSignal },
+  ): Promise<number> {
+    return await this.#drop(this.#allBelow(ids, origin), { origin, ...(signal && { signal }) });
   }
 
   /** Takes the origin from everything below a folder; the folder is then unlisted for it. */
   async empty(id: number, origin: number): Promise<void> {
-    await this.#drop(this.#allBelow([id], origin, { itself: false }), origin);
+    await this.#drop(this.#allBelow([id], origin, { itself: false }), { origin });
     await this.#parts.committer.commit((edit) => {
       const entry = edit.namespace.entry(id);
       const source = entry && sourceFrom(entry, origin);
@@ -127,7 +139,10 @@ export class Removal {
   }
 
   /** Takes the origin from entries, children before their folders, in pieces. */
-  async #drop(entries: Iterable<Entry>, origin: number): Promise<number> {
+  async #drop(
+    entries: Iterable<Entry>,
+    { origin, signal }: { origin: number; signal?: AbortSignal },
+  ): Promise<number> {
     const { committer, rankOf } = this.#parts;
     let files = 0;
     let ids: number[] = [];
@@ -144,6 +159,7 @@ export class Removal {
       if (ids.length < COMMIT_CHANGES_MAX) continue;
       await commit();
       await nextTurn();
+      signal?.throwIfAborted();
     }
     if (ids.length > 0) await commit();
     return files;

@@ -327,7 +327,10 @@ export class OriginScan {
     });
     if (verdict === "hold") return { gone: 0, held: { gone, of } };
     failpoint("scan.before_deletions");
-    const removed = await removal.remove(now.map(({ id }) => id), number);
+    const removed = await removal.remove(now.map(({ id }) => id), {
+      origin: number,
+      signal: this.#options.signal,
+    });
     await committer.commit(() => removal.forget(number, now), { weight: now.length, urgent: true });
     for (const folder of this.#replacedIn) {
       await sync.listAgain(folder, number, { urgent: true });
@@ -339,8 +342,9 @@ export class OriginScan {
     const { removal } = this.#parts;
     const { number } = this.#origin;
     const before = missed.filter(({ first }) => first < this.number).map(({ id }) => id);
-    const gone = await removal.countFiles(missed.map(({ id }) => id), number);
-    return { gone, confirmed: await removal.countFiles(before, number) };
+    const where = { origin: number, signal: this.#options.signal };
+    const gone = await removal.countFiles(missed.map(({ id }) => id), where);
+    return { gone, confirmed: await removal.countFiles(before, where) };
   }
 
   /** A scan that did not see everything cannot say what is missing, and confirms nothing. */

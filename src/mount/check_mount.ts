@@ -6,6 +6,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
+import { within } from "../base/concurrency.ts";
 import { cString, libc } from "../base/posix.ts";
 import { canonicalMountpoint } from "./mountpoint.ts";
 import { type MountEntry, musicfsMountAt, musicfsPaths, readMountTable } from "./mount_table.ts";
@@ -187,9 +188,12 @@ async function statfsInChild(
     }
     return true;
   };
-  const isReady = await within(readUntil(() => told.includes(PROBE_READY)), limits.startMs, clock);
+  const isReady = await within(readUntil(() => told.includes(PROBE_READY)), {
+    ms: limits.startMs,
+    clock,
+  });
   const answered = isReady === true &&
-    await within(readUntil(() => told.endsWith("\n")), limits.answerMs, clock);
+    await within(readUntil(() => told.endsWith("\n")), { ms: limits.answerMs, clock });
   if (answered === true) {
     await child.status;
     return Number(told.slice(PROBE_READY.length));
@@ -208,17 +212,6 @@ function leaveBehind(child: Deno.ChildProcess): void {
   }
 }
 
-/** `promise`, or undefined after `ms`; what the promise was doing goes on. */
-async function within<T>(promise: Promise<T>, ms: number, clock: Clock): Promise<T | undefined> {
-  const timer = new AbortController();
-  const late = clock.sleep(ms, timer.signal).then(() => undefined, () => undefined);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    timer.abort();
-  }
-}
-
 /** Longest wait for `fusermount3`, in ms: it only makes a system call. */
 const FUSERMOUNT_MS_MAX = 5_000;
 
@@ -232,7 +225,7 @@ export async function runFusermount(args: readonly string[], clock: Clock): Prom
       stdout: "null",
       stderr: "null",
     }).spawn();
-    const status = await within(child.status, FUSERMOUNT_MS_MAX, clock);
+    const status = await within(child.status, { ms: FUSERMOUNT_MS_MAX, clock });
     if (status === undefined) leaveBehind(child);
     return status?.success === true;
   } catch (error) {

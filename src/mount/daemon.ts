@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { within } from "../base/concurrency.ts";
 import type { Log } from "../base/log.ts";
 import { unmountFuse } from "../fuse/device.ts";
 import { ERRNO } from "../fuse/errno.ts";
@@ -11,7 +12,7 @@ import { serveControl } from "./control.ts";
 import { CONTROL_SOCKET } from "./control_protocol.ts";
 import { directRootsOf } from "./direct_roots.ts";
 import { checkFirstSight } from "./first_sight.ts";
-import { FuseMount } from "./fuse_mount.ts";
+import { FuseMount, loadFuseWorker } from "./fuse_mount.ts";
 import { holdOpen } from "./hold_open.ts";
 import { acquireLock } from "./lock.ts";
 import { canonicalMountpoint } from "./mountpoint.ts";
@@ -25,6 +26,10 @@ import { sdNotify } from "./systemd.ts";
 
 /** How long readers' requests are waited for when the daemon stops, in ms. */
 const DRAIN_MS_MAX = 5_000;
+
+/** How long tasks beside the mount may take to stop, and then everything else, in ms. */
+const TASKS_MS_MAX = 2_000;
+const CLOSE_MS_MAX = 5_000;
 
 /** How long the kernel may believe names and attributes, in s; changes are pushed to it. */
 const TTL_S = 3600;
@@ -66,12 +71,12 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   await checkMountpoint(mountpoint, { folders: [config.cacheDir, ...roots], clock });
   const stop = stack.use(new StopSignal(log, () => Deno.exit(1)));
   stack.use(catchFaults({ mountpoint, log, stop }));
+  // Never terminated: that of a thread which blocks in a system call would never end.
+  const worker = loadFuseWorker();
   const cache = stack.use(await openCache(config, { ...options, forMount: true }));
   await checkFirstSight(cache, clock);
-  const mount = await startMount(cache, mountpoint, options);
+  const mount = await startMount(cache, { mountpoint, worker, options });
   const scans = new ScanRuns(cache, clock);
-  const tasks = startBackgroundTasks({ cache, scans, clock, log });
-  stack.use(tasks);
   const stopping = new AbortController();
   stack.defer(() => stopping.abort(new DOMException("musicfs is stopping", "AbortError")));
   const daemon = { mount, mountpoint, startedMs: clock.monotonic() };
@@ -95,31 +100,36 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   );
   log.info(`Mounted at ${mountpoint}`, { cache: config.cacheDir, pid });
   notify(`READY=1\nSTATUS=Mounted at ${mountpoint}`);
+  const tasks = startBackgroundTasks({ cache, scans, clock, log });
+  stack.use(tasks);
 
   const reason = await stop.stopped;
   const began = clock.monotonic();
   notify(`STOPPING=1\nSTATUS=Stopping: ${reason}`);
-  await tasks[Symbol.asyncDispose]();
+  await within(tasks[Symbol.asyncDispose](), { ms: TASKS_MS_MAX, clock });
   await mount.drain(DRAIN_MS_MAX);
   if (reason !== "handover") {
     await mount.unmount();
     await removeSession(config.cacheDir);
   }
-  await stack.disposeAsync();
+  const closed = stack.disposeAsync().then(() => true);
+  if (!await within(closed, { ms: CLOSE_MS_MAX, clock })) {
+    log.warning("Not everything came to an end in time; the next start looks after it");
+  }
   log.info("Stopped", { reason, ms: Math.round(clock.monotonic() - began) });
   return reason === "fault" ? 1 : 0;
 }
 
 async function startMount(
   cache: Cache,
-  mountpoint: string,
-  options: DaemonOptions,
+  { mountpoint, worker, options }: { mountpoint: string; worker: Worker; options: DaemonOptions },
 ): Promise<FuseMount> {
   const { config } = cache;
   const uid = Deno.uid() ?? 0;
   const gid = Deno.gid() ?? 0;
   const directRoots = await directRootsOf(cache, options.clock);
   const mount = await FuseMount.start({
+    worker,
     cache,
     mountpoint,
     uid,

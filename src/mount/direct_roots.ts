@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { within } from "../base/concurrency.ts";
 import { isLocalDisk } from "../origins/local_disk.ts";
 import { localFolder } from "../origins/open.ts";
 import type { Cache } from "./cache.ts";
@@ -15,21 +16,15 @@ export async function directRootsOf(
   clock: Clock,
 ): Promise<{ origin: string; root: string }[]> {
   if (config.cache === "on") return [];
+  const isLocalSoon = async (root: string): Promise<boolean> =>
+    await within(isLocalDisk(root), { ms: STATFS_MS_MAX, clock }) === true;
   const roots: { origin: string; root: string }[] = [];
   for (const { name, url } of config.origins) {
     const root = localFolder(url);
     if (root === undefined) continue;
-    if (config.cache === "off" || await isLocalSoon(root, clock)) {
+    if (config.cache === "off" || await isLocalSoon(root)) {
       roots.push({ origin: name, root });
     }
   }
   return roots;
-}
-
-async function isLocalSoon(root: string, clock: Clock): Promise<boolean> {
-  const timer = new AbortController();
-  const late = clock.sleep(STATFS_MS_MAX, timer.signal).then(() => false, () => false);
-  const isLocal = await Promise.race([isLocalDisk(root), late]);
-  timer.abort();
-  return isLocal;
 }

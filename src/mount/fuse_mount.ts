@@ -24,6 +24,8 @@ const START_MS_MAX = 30_000;
 
 /** How a mount is made. */
 export interface FuseMountOptions {
+  /** From `loadFuseWorker`, and its from then on. */
+  worker: Worker;
   cache: Cache;
   mountpoint: string;
   /** Of the user who mounts. */
@@ -40,6 +42,11 @@ export interface FuseMountOptions {
   nonce: number;
   clock: Clock;
   log: Log;
+}
+
+/** Loads the worker's code, 100 ms of work, beside whatever else has to be done before a mount. */
+export function loadFuseWorker(): Worker {
+  return new Worker(new URL("./fuse_worker.ts", import.meta.url), { type: "module" });
 }
 
 /**
@@ -74,7 +81,7 @@ export class FuseMount {
     cache.space.onEvict(() => {
       this.counters.evictions += 1;
     });
-    this.#worker = new Worker(new URL("./fuse_worker.ts", import.meta.url), { type: "module" });
+    this.#worker = options.worker;
     const ended = Promise.withResolvers<number>();
     const agreed = Promise.withResolvers<Negotiated>();
     this.ended = ended.promise;

@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import type { Clock } from "../base/clock.ts";
+import { within } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { clearStaleMount } from "./check_mount.ts";
 import { MUSICFS_TYPE, readMountTable, topmostAt } from "./mount_table.ts";
@@ -69,11 +70,7 @@ function isWithin(inner: string, outer: string): boolean {
 
 /** The path without links; as it was typed if it is missing or its disk does not answer in time. */
 async function realPathSoon(path: string, clock: Clock): Promise<string> {
-  const timer = new AbortController();
   const asTyped = resolve(path);
   const real = Deno.realPath(path).catch(() => asTyped);
-  const late = clock.sleep(REAL_PATH_MS_MAX, timer.signal).then(() => asTyped, () => asTyped);
-  const found = await Promise.race([real, late]);
-  timer.abort();
-  return found;
+  return await within(real, { ms: REAL_PATH_MS_MAX, clock }) ?? asTyped;
 }
