@@ -17,7 +17,9 @@ export function musicfsCommand(): [program: string, ...args: string[]] {
   if (executable) return [Deno.realPathSync(executable)];
   const config = join(PROJECT_DIR, "deno.json");
   // With --cached-only Deno 2.9.6 does not ask the registry about packages that it has anyway.
-  const words = ["run", "-A", "--cached-only", "--config", config];
+  // As `deno task start` does.
+  const words = ["run", "-A", "--v8-flags=--max-semi-space-size=2", "--cached-only"];
+  words.push("--config", config);
   return [Deno.execPath(), ...words, join(PROJECT_DIR, "main.ts")];
 }
 
