@@ -2,20 +2,8 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { CacheCommands } from "../mount/cache_commands.ts";
 import type { Config } from "../mount/config.ts";
+import type { DaemonOptions } from "../mount/daemon.ts";
 import type { Output } from "./output.ts";
-
-/** What the daemon is given besides its configuration. */
-export interface DaemonOptions {
-  /** Absolute, without symlinks: as the kernel's mount table will have it. */
-  mountpoint: string;
-  clock: Clock;
-  log: Log;
-  env: (name: string) => string | undefined;
-  /** Chance in [0, 1). */
-  random: () => number;
-  /** Reads the configuration again, for SIGHUP; throws `MusicfsError` if it is wrong now. */
-  reload(): Config;
-}
 
 /** What a command may touch: everything outside of it, so that tests can put their own there. */
 export interface CliContext {

@@ -55,7 +55,8 @@ function mountDirectly(options: MountOptions): number {
   if (descriptor < 0) throw cannotOpenDevice(options.mountpoint, -descriptor);
   const data = [
     `fd=${descriptor}`,
-    "rootmode=40000",
+    // What the root is taken for until its attributes were asked for.
+    "rootmode=40555",
     `user_id=${options.uid}`,
     `group_id=${options.gid}`,
     "default_permissions",

@@ -1,6 +1,6 @@
 import type { Index } from "../store/index.ts";
 import { COMMIT_CHANGES_MAX } from "./committer.ts";
-import type { EntrySource } from "./entry.ts";
+import { unlistedFolder } from "./entry.ts";
 import { inOrder } from "./federation.ts";
 import { everything, originKey, u32At } from "./keys.ts";
 import { readOrder, writeOrder } from "./library_meta.ts";
@@ -98,17 +98,4 @@ function reorder(parts: AdoptParts, rankOf: (origin: number) => number): void {
     after = ids.at(-1) ?? after;
     more = ids.length > 0;
   }
-}
-
-function unlistedFolder(origin: number): EntrySource {
-  return {
-    origin,
-    kind: "folder",
-    size: 0,
-    mtimeNs: 0n,
-    version: "",
-    target: "",
-    listed: false,
-    lastScan: 0,
-  };
 }

@@ -34,3 +34,17 @@ export interface Entry {
   /** The origins that have it, the preferred one first; never empty but for the root. */
   sources: EntrySource[];
 }
+
+/** A folder that an origin is said to have, before anybody asked it what is in there. */
+export function unlistedFolder(origin: number): EntrySource {
+  return {
+    origin,
+    kind: "folder",
+    size: 0,
+    mtimeNs: 0n,
+    version: "",
+    target: "",
+    listed: false,
+    lastScan: 0,
+  };
+}

@@ -4,7 +4,7 @@ import type { ChunkManifest } from "../chunking/chunk_manifest.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import type { Index } from "../store/index.ts";
 import { isName } from "./delta_detector.ts";
-import type { EntrySource } from "./entry.ts";
+import { type EntrySource, unlistedFolder } from "./entry.ts";
 import { inOrder } from "./federation.ts";
 import { Namespace } from "./namespace.ts";
 import { NamespaceEdit } from "./namespace_edit.ts";
@@ -80,7 +80,7 @@ function restoreOne(
   const place = { origin, rankOf };
   let folder = ROOT_ID;
   for (const name of names.slice(0, -1)) {
-    const id = put(edit, { ...place, folder, name, source: folderSource(origin) });
+    const id = put(edit, { ...place, folder, name, source: unlistedFolder(origin) });
     if (id === undefined) return false;
     folder = id;
   }
@@ -136,19 +136,6 @@ function fileSource(
     size,
     mtimeNs,
     version,
-    target: "",
-    listed: false,
-    lastScan: 0,
-  };
-}
-
-function folderSource(origin: number): EntrySource {
-  return {
-    origin,
-    kind: "folder",
-    size: 0,
-    mtimeNs: 0n,
-    version: "",
     target: "",
     listed: false,
     lastScan: 0,

@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { within } from "../base/concurrency.ts";
+import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { unmountFuse } from "../fuse/device.ts";
 import { ERRNO } from "../fuse/errno.ts";
@@ -39,12 +40,15 @@ const STALE_LISTINGS = { first: [6, 9], last: [6, 12] } as const;
 
 /** What a daemon is given besides its configuration. */
 export interface DaemonOptions {
+  /** Absolute, without symlinks: as the kernel's mount table will have it. */
   mountpoint: string;
   clock: Clock;
   log: Log;
   env: (name: string) => string | undefined;
   /** Chance in [0, 1). */
   random: () => number;
+  /** Reads the configuration again, for SIGHUP; throws `MusicfsError` if it is wrong now. */
+  reload(): Config;
 }
 
 /**
@@ -76,6 +80,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const cache = stack.use(await openCache(config, { ...options, forMount: true }));
   await checkFirstSight(cache, clock);
   const mount = await startMount(cache, { mountpoint, worker, options });
+  stop.onHangup = () => reload(cache, options);
   const scans = new ScanRuns(cache, clock);
   const stopping = new AbortController();
   stack.defer(() => stopping.abort(new DOMException("musicfs is stopping", "AbortError")));
@@ -118,6 +123,20 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   }
   log.info("Stopped", { reason, ms: Math.round(clock.monotonic() - began) });
   return reason === "fault" ? 1 : 0;
+}
+
+/** SIGHUP: takes over what can be changed while mounted, which is the size limit. */
+function reload({ space, log }: Cache, options: DaemonOptions): void {
+  try {
+    const { maxSizeBytes } = options.reload();
+    if (maxSizeBytes !== undefined) space.setLimit(maxSizeBytes);
+    log.info("Configuration read again; all but max_size takes effect at the next mount", {
+      maxSizeBytes: space.limitBytes,
+    });
+  } catch (error) {
+    if (!(error instanceof MusicfsError)) throw error;
+    log.warning("The configuration is wrong now; everything stays as it is", { error });
+  }
 }
 
 async function startMount(

@@ -9,5 +9,7 @@ import { fileURLToPath } from "node:url";
 export function selfCommand(): readonly [program: string, ...words: string[]] {
   if (Deno.build.standalone) return [Deno.execPath()];
   const file = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url));
-  return [Deno.execPath(), "run", "-A", "--config", file("deno.json"), file("main.ts")];
+  // Cached: what runs has been loaded, and nothing is asked of a registry.
+  const words = ["run", "-A", "--cached-only", "--config", file("deno.json"), file("main.ts")];
+  return [Deno.execPath(), ...words];
 }

@@ -7,6 +7,8 @@ export type StopReason = "signal" | "handover" | "unmount" | "outside" | "fault"
 export class StopSignal implements Disposable {
   readonly #reason = Promise.withResolvers<StopReason>();
   readonly #listeners = new Map<Deno.Signal, () => void>();
+  /** What SIGHUP does. */
+  onHangup: () => void = () => {};
   #stopping = false;
 
   /** `exitNow` is called by a second SIGTERM or SIGINT. */
@@ -21,7 +23,7 @@ export class StopSignal implements Disposable {
     this.#listen("SIGTERM", () => terminate("SIGTERM"));
     this.#listen("SIGINT", () => terminate("SIGINT"));
     this.#listen("SIGUSR1", () => this.stop("handover"));
-    this.#listen("SIGHUP", () => log.info("SIGHUP: nothing to reload"));
+    this.#listen("SIGHUP", () => this.onHangup());
   }
 
   get stopped(): Promise<StopReason> {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { MusicfsError } from "../../src/base/errors.ts";
 import { silentLog } from "../../src/base/log.ts";
-import type { CliContext, DaemonOptions } from "../../src/cli/context.ts";
+import type { CliContext } from "../../src/cli/context.ts";
+import type { DaemonOptions } from "../../src/mount/daemon.ts";
 import { run } from "../../src/cli/run.ts";
 import type { CacheCommands, GcOptions, ScanOptions } from "../../src/mount/cache_commands.ts";
 import type { Config } from "../../src/mount/config.ts";
