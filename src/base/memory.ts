@@ -21,12 +21,15 @@ let collect: (() => void) | undefined;
 const nothing = (): void => {};
 
 function findCollector(): () => void {
+  const known: unknown = Reflect.get(globalThis, "gc");
+  if (typeof known === "function") return () => void known();
   try {
     v8.setFlagsFromString("--expose-gc");
-    const found: unknown = vm.runInNewContext("gc");
+    // What is thrown in there is no `Error` of this realm: a runtime without the flag throws one,
+    // and everything works as well, in more memory.
+    const found: unknown = vm.runInNewContext("typeof gc === 'function' ? gc : undefined");
     return typeof found === "function" ? () => void found() : nothing;
   } catch (error) {
-    // Another runtime, without the flag: everything works as well, in more memory.
     if (error instanceof Error) return nothing;
     throw error;
   }

@@ -59,7 +59,6 @@ const library = Deno.dlopen("libc.so.6", {
     parameters: ["buffer", "buffer", "pointer", "pointer", "buffer", "buffer"],
     result: "i32",
   },
-  waitpid: { parameters: ["i32", "buffer", "i32"], result: "i32", nonblocking: true },
   getuid: { parameters: [], result: "u32" },
   getgid: { parameters: [], result: "u32" },
   umask: { parameters: ["u32"], result: "u32" },
@@ -68,7 +67,10 @@ const library = Deno.dlopen("libc.so.6", {
   __errno_location: { parameters: [], result: "pointer" },
 });
 
-/** The raw functions; they return -1 and leave the reason in `errno()`. */
+/**
+ * The raw functions; they return -1 and leave the reason in `errno()`. The buffers of those that are
+ * nonblocking must be kept alive by `holding`.
+ */
 export const libc = library.symbols;
 
 /** Linux constants, x86-64 and arm64. Source: the uapi headers of Linux 6.1. */
@@ -112,6 +114,23 @@ export function checked(result: number): number {
 /** Address of a buffer's first byte, for structures that hold pointers; that memory never moves. */
 export function addressOf(bytes: Uint8Array<ArrayBuffer>): bigint {
   return BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)));
+}
+
+/** Buffers of calls that run on other threads. */
+const held = new Set<readonly Uint8Array[]>();
+
+/**
+ * Keeps `buffers` alive until `call` is over. Every nonblocking call needs it: Deno hands addresses
+ * to the other thread and keeps no reference, so a path that only the call names may be collected,
+ * and its memory used for something else, before the kernel has read it.
+ */
+export async function holding<T>(buffers: readonly Uint8Array[], call: Promise<T>): Promise<T> {
+  held.add(buffers);
+  try {
+    return await call;
+  } finally {
+    held.delete(buffers);
+  }
 }
 
 const encoder = new TextEncoder();
@@ -208,8 +227,12 @@ export function statDescriptor(descriptor: number): FileStatus | number {
  */
 export async function statPathWaiting(path: string): Promise<FileStatus | undefined> {
   const buffer = new Uint8Array(STATX_BYTES);
+  const name = cString(path);
   const flags = AT_SYMLINK_NOFOLLOW;
-  const result = await libc.statxWaiting(AT_FDCWD, cString(path), flags, STATX_BASIC, buffer);
+  const result = await holding(
+    [name, buffer],
+    libc.statxWaiting(AT_FDCWD, name, flags, STATX_BASIC, buffer),
+  );
   return result === 0 ? decodeStatx(buffer) : undefined;
 }
 

@@ -4,6 +4,7 @@ import {
   checked,
   cString,
   errno,
+  holding,
   libc,
   O_CLOEXEC,
   O_RDWR,
@@ -132,13 +133,15 @@ async function receiveDescriptor(socket: number): Promise<number> {
   header[3] = 1n;
   header[4] = addressOf(control);
   header[5] = BigInt(CONTROL_BYTES);
-  const received = await libc.recvmsg(socket, new Uint8Array(header.buffer), MSG_CMSG_CLOEXEC);
+  const vectorBytes = new Uint8Array(vector.buffer);
+  const headerBytes = new Uint8Array(header.buffer);
+  const received = await holding(
+    [payload, control, vectorBytes, headerBytes],
+    libc.recvmsg(socket, headerBytes, MSG_CMSG_CLOEXEC),
+  );
   const view = new DataView(control.buffer);
   const hasDescriptor = received > 0 && view.getBigUint64(0, true) >= 20n;
-  // The kernel wrote through these addresses; naming them here keeps them alive until it had.
-  return hasDescriptor && vector.length === 2 && payload.length === 8
-    ? view.getInt32(16, true)
-    : -1;
+  return hasDescriptor ? view.getInt32(16, true) : -1;
 }
 
 /**
@@ -152,7 +155,8 @@ export async function unmountFuse(
 ): Promise<boolean> {
   if (options.uid === 0) {
     const flags = UMOUNT_NOFOLLOW | (options.detach ? MNT_DETACH : 0);
-    return await libc.umount2(cString(mountpoint), flags) === 0;
+    const path = cString(mountpoint);
+    return await holding([path], libc.umount2(path, flags)) === 0;
   }
   const { success } = await new Deno.Command("fusermount3", {
     args: [options.detach ? "-uz" : "-u", "--", mountpoint],

@@ -1,4 +1,4 @@
-import { libc } from "../base/posix.ts";
+import { holding, libc } from "../base/posix.ts";
 import { NOTIFY, OUT_HEADER_BYTES, writeU64 } from "./protocol.ts";
 
 const encoder = new TextEncoder();
@@ -60,7 +60,8 @@ export class Notifier {
   send(messages: Iterable<Uint8Array<ArrayBuffer>>): Promise<void> {
     const sent = this.#tail.then(async () => {
       for (const bytes of messages) {
-        await libc.writeWaiting(this.descriptor, bytes, BigInt(bytes.length));
+        const length = BigInt(bytes.length);
+        await holding([bytes], libc.writeWaiting(this.descriptor, bytes, length));
       }
     });
     this.#tail = sent;

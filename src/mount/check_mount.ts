@@ -7,7 +7,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { within } from "../base/concurrency.ts";
-import { cString, libc } from "../base/posix.ts";
+import { cString, holding, libc } from "../base/posix.ts";
 import { canonicalMountpoint } from "./mountpoint.ts";
 import { type MountEntry, musicfsMountAt, musicfsPaths, readMountTable } from "./mount_table.ts";
 import { selfCommand } from "./self_command.ts";
@@ -147,7 +147,8 @@ export async function probeMount(
 export async function detachMount(path: string, clock: Clock): Promise<boolean> {
   const before = musicfsMountAt(path);
   if (!before) return true;
-  if (Deno.uid() === 0) await libc.umount2(cString(path), MNT_DETACH | UMOUNT_NOFOLLOW);
+  const name = cString(path);
+  if (Deno.uid() === 0) await holding([name], libc.umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW));
   else await runFusermount(["-u", "-z", "--", path], clock);
   return !readMountTable().some((mount) => mount.id === before.id);
 }

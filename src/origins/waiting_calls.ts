@@ -9,6 +9,7 @@
 import {
   checked,
   cString,
+  holding,
   libc,
   O_CLOEXEC,
   O_DIRECTORY,
@@ -67,11 +68,19 @@ export function canOpenBeneath(): boolean {
  * NAS was mounted, and keep one from being unmounted.
  */
 export async function openBeneath(root: string, path: string): Promise<number | undefined> {
-  const folder = await waiting.open(cString(root), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  const rootName = cString(root);
+  const folder = await holding(
+    [rootName],
+    waiting.open(rootName, O_PATH | O_DIRECTORY | O_CLOEXEC, 0),
+  );
   if (folder < 0) return undefined;
   try {
     const bytes = BigInt(OPEN_HOW_BYTES);
-    const result = await waiting.openat2(OPENAT2, folder, cString(path), openHow(), bytes);
+    const [name, how] = [cString(path), openHow()];
+    const result = await holding(
+      [name, how],
+      waiting.openat2(OPENAT2, folder, name, how, bytes),
+    );
     return result < 0 ? undefined : Number(result);
   } finally {
     await waiting.close(folder);
@@ -80,7 +89,9 @@ export async function openBeneath(root: string, path: string): Promise<number | 
 
 /** Opens a path for reading, wherever its links lead. */
 export async function openPath(path: string): Promise<number | undefined> {
-  const descriptor = await waiting.open(cString(path), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+  const name = cString(path);
+  const flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+  const descriptor = await holding([name], waiting.open(name, flags, 0));
   return descriptor < 0 ? undefined : descriptor;
 }
 
@@ -94,7 +105,11 @@ export async function sizeAndTime(
 ): Promise<{ size: number; mtimeNs: bigint } | undefined> {
   const buffer = new Uint8Array(STATX_BYTES);
   const flags = AT_EMPTY_PATH;
-  const result = await libc.statxWaiting(descriptor, cString(""), flags, STATX_BASIC, buffer);
+  const name = cString("");
+  const result = await holding(
+    [name, buffer],
+    libc.statxWaiting(descriptor, name, flags, STATX_BASIC, buffer),
+  );
   const view = new DataView(buffer.buffer);
   if (result !== 0 || (view.getUint16(28, true) & S_IFMT) !== S_IFREG) return undefined;
   return {
@@ -117,7 +132,10 @@ export async function preadWaitingFully(
   while (done < into.length) {
     const rest = done === 0 ? into : into.subarray(done);
     const at = BigInt(offset + done);
-    const n = await libc.preadWaiting(descriptor, rest, BigInt(rest.length), at);
+    const n = await holding(
+      [rest],
+      libc.preadWaiting(descriptor, rest, BigInt(rest.length), at),
+    );
     if (n < 0) return undefined;
     if (n === 0) break;
     done += n;
@@ -128,6 +146,8 @@ export async function preadWaitingFully(
 /** The magic number of the filesystem that holds a path, as in linux/magic.h. */
 export async function filesystemType(path: string): Promise<number | undefined> {
   const buffer = new Uint8Array(120);
-  if (await waiting.statfs(cString(path), buffer) !== 0) return undefined;
+  const name = cString(path);
+  const result = await holding([name, buffer], waiting.statfs(name, buffer));
+  if (result !== 0) return undefined;
   return Number(new DataView(buffer.buffer).getBigInt64(0, true) & 0xffffffffn);
 }

@@ -18,8 +18,11 @@ const OLDER_DENO = "2.8.3";
 /** What the program loads by name at run time, and what the compiler therefore cannot see. */
 const INCLUDED = ["src/mount/fuse_worker.ts"];
 
-/** Buffers that are read into become garbage fast: a small young generation gives them back sooner. */
-const V8_FLAGS = "--max-semi-space-size=2";
+/**
+ * Buffers that are read into become garbage fast: a small young generation gives them back sooner,
+ * and the daemon collects when it has gone quiet (`src/base/memory.ts`).
+ */
+const V8_FLAGS = "--max-semi-space-size=2,--expose-gc";
 
 const PROBE_MS_MAX = 10_000;
 
