@@ -55,15 +55,7 @@ const library = Deno.dlopen("libc.so.6", {
   sendto: { parameters: ["i32", "buffer", "usize", "i32", "buffer", "u32"], result: "i32" },
   sendmsg: { parameters: ["i32", "buffer", "i32"], result: "i32" },
   recvmsg: { parameters: ["i32", "buffer", "i32"], result: "i32", nonblocking: true },
-  posix_spawnp: {
-    parameters: ["buffer", "buffer", "pointer", "pointer", "buffer", "buffer"],
-    result: "i32",
-  },
-  getuid: { parameters: [], result: "u32" },
-  getgid: { parameters: [], result: "u32" },
-  umask: { parameters: ["u32"], result: "u32" },
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
-  setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   __errno_location: { parameters: [], result: "pointer" },
 });
 

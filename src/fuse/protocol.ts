@@ -104,9 +104,6 @@ export const OPEN_FLAG = {
 /** `enum fuse_notify_code`: messages to the kernel that answer no request. */
 export const NOTIFY = { INVAL_INODE: 2, INVAL_ENTRY: 3, RESEND: 7 } as const;
 
-/** Set in `unique` of a request that is sent again after a daemon's death. */
-export const RESENT_BIT_HIGH = 0x8000_0000;
-
 /** `struct fuse_in_header`, 40 bytes: every request begins with it. */
 export const IN_HEADER_BYTES = 40;
 

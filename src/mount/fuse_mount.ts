@@ -2,7 +2,6 @@ import type { Clock } from "../base/clock.ts";
 import { within } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { libc } from "../base/posix.ts";
 import { mountFuse, unmountFuse } from "../fuse/device.ts";
 import type { Negotiated } from "../fuse/negotiation.ts";
 import { invalidateAttributes, invalidateEntry, invalidateNode, Notifier } from "../fuse/notify.ts";
@@ -189,7 +188,6 @@ export class FuseMount {
       directRoots,
       passthrough,
       nonce,
-      agreed: undefined,
     };
     this.#worker.postMessage(start);
   }
@@ -250,9 +248,4 @@ async function startTimeout(clock: Clock, signal: AbortSignal): Promise<never> {
     op: "fuse.start",
     subject: "/dev/fuse",
   });
-}
-
-/** Closes a descriptor of a mount that is over. */
-export function closeDevice(descriptor: number): void {
-  libc.close(descriptor);
 }

@@ -18,8 +18,6 @@ export interface WorkerStart {
   passthrough: boolean;
   /** Random; the high half of handles. */
   nonce: number;
-  /** Set after INIT by whoever answered it; a successor starts with what was agreed. */
-  agreed: Negotiated | undefined;
 }
 
 /** What the worker says. */

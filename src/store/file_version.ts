@@ -30,11 +30,6 @@ export type VersionKey = string;
 
 const encoder = new TextEncoder();
 
-/** The key of a version: that of its preferred source. */
-export function versionKeyOf(version: FileVersion, hash: ChunkHash): VersionKey {
-  return sourceKeyOf(version.sources[0], hash);
-}
-
 /**
  * The key of one source. `hash` is always xxh128, whatever names the chunks: keys have one form.
  */
