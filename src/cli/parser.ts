@@ -160,7 +160,7 @@ const scan = command(
     object(origins),
     object({
       checksum: option("--checksum", {
-        description: message`Compare content, too. Comes with a later version.`,
+        description: message`Compare cached bytes with the origin's, too.`,
       }),
       acceptDeletions: option("--accept-deletions", {
         description: message`Believe that most of the library is gone, if it is.`,

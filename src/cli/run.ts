@@ -127,7 +127,6 @@ async function runConfigured(
         isLimitTyped: parsed.max_size !== undefined,
       });
     case "scan":
-      refuseChecksum(parsed.checksum);
       return await runScan({
         ...options,
         checksum: parsed.checksum,
@@ -137,16 +136,6 @@ async function runConfigured(
     case "verify":
       return await runVerify({ ...options, repair: parsed.repair });
   }
-}
-
-function refuseChecksum(isTyped: boolean): void {
-  if (!isTyped) return;
-  throw new UsageError(
-    "--checksum comes with a later version of musicfs; size and time are compared",
-    {
-      subject: "--checksum",
-    },
-  );
 }
 
 /** One line for a failure that musicfs plans for; a bug is named as one, with where it is. */

@@ -223,6 +223,14 @@ export class Library implements AsyncDisposable {
     if (results.every(({ status }) => status === "rejected")) throw firstError(results);
   }
 
+  /** Makes a file another version, because its bytes were found to differ from those it had. */
+  async renew(entryId: number): Promise<void> {
+    await this.#committer.commit((edit) => {
+      const entry = edit.namespace.entry(entryId);
+      if (entry) edit.renew(entry);
+    }, { weight: 1, urgent: true });
+  }
+
   /**
    * Walks the origins, side by side; a scan that is under way ends first.
    *

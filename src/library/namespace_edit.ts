@@ -138,6 +138,22 @@ export class NamespaceEdit {
     return replaced ? "changed" : "same";
   }
 
+  /**
+   * Makes the file as it is now another version, although nothing that is known of it differs: its
+   * bytes do. The old version is not kept, for its bytes can no longer be had.
+   */
+  renew(old: Entry): void {
+    if (old.kind !== "file") return;
+    if (old.sequence + 1 >= SEQUENCES) {
+      this.#delete(old);
+      this.insert(old.parent, old.name, { sources: old.sources, quiet: false });
+      return;
+    }
+    this.#put({ ...old, sequence: old.sequence + 1 });
+    this.#touch(old.parent, old.name);
+    this.#tell("changed", old);
+  }
+
   /** Forgets that a scan missed the entry. */
   found(origin: number, id: number): void {
     if (this.#anyGone) this.#parts.index.table("gone").remove(goneKey(origin, id));

@@ -85,13 +85,6 @@ async function collectGarbage(
 }
 
 async function scan({ scans, signal }: CommandParts, options: ScanOptions): Promise<ScanResult> {
-  if (options.checksum) {
-    throw new MusicfsError(
-      "invalid",
-      "--checksum comes with a later version of musicfs; scan compares size and time",
-      { op: "scan", subject: "--checksum" },
-    );
-  }
   return { origins: await scans.run({ ...options, signal }) };
 }
 

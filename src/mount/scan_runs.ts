@@ -1,6 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { ScanReport } from "../library/library.ts";
 import type { Cache } from "./cache.ts";
+import { compareContent } from "./compare_content.ts";
 import {
   CHANGES_PER_PROGRESS_MAX,
   type OriginScanResult,
@@ -60,10 +61,22 @@ export class ScanRuns {
           onProgress?.({ origin, folders, files, changes: [] });
         },
       });
+      if (options.checksum) await this.#compareContent(report, signal);
       return this.#note(report, (this.#clock.monotonic() - began) / 1000);
     } finally {
       ended?.();
       this.#running -= 1;
+    }
+  }
+
+  /** Adds to the report what only the bytes show. */
+  async #compareContent(report: ScanReport, signal: AbortSignal): Promise<void> {
+    for (const scanned of report.origins) {
+      const origin = this.#cache.origins.find(({ name }) => name === scanned.origin);
+      if (!origin || scanned.errors.length > 0) continue;
+      const { changed, error } = await compareContent(this.#cache, { origin, signal });
+      scanned.changed += changed;
+      if (error) scanned.errors.push(error);
     }
   }
 

@@ -161,7 +161,7 @@ export class Manifests {
    * with `all` every one. Returns how many.
    */
   prune({ all = false }: { all?: boolean } = {}): number {
-    const ids = all ? this.#ids() : [...this.#suspects];
+    const ids = all ? this.ids() : [...this.#suspects];
     this.#suspects.clear();
     const dead = ids.filter((id) => this.#isDead(id));
     if (dead.length === 0) return 0;
@@ -252,7 +252,8 @@ export class Manifests {
     return true;
   }
 
-  #ids(): number[] {
+  /** Every version of which chunks are known. */
+  ids(): number[] {
     const ids: number[] = [];
     const all = { start: new Uint8Array(8), end: new Uint8Array(9).fill(0xff) };
     for (const { key } of this.#table.range(all)) {

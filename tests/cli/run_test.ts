@@ -66,7 +66,6 @@ Deno.test("run() refuses what cannot be meant with exit code 2 and one line", as
     ["gc --max-size", /--max-size.*SIZE/],
     ["gc --max-size 1G --max-size 2G", /--max-size.*multiple/],
     ["gc --config /nonexistent/c.toml", /\/nonexistent\/c\.toml: there is no such file/],
-    ["scan --checksum", /--checksum comes with a later version/],
     ["unmount", /MOUNTPOINT/],
     ["check-mount /a /b", /`\/b`/],
     ["version --verbose", /`--verbose`/],

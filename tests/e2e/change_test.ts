@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type Daemon, musicfs, startDaemon } from "../support/daemon.ts";
 import { type Finished, output, shell } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
-import { writeSampleLibrary } from "../support/sample_library.ts";
+import { writeNoise, writeSampleLibrary } from "../support/sample_library.ts";
 import { tempDir } from "../support/temp_dir.ts";
 
 const NEEDS = ["fuse", "fusermount3", "diff", "find"] as const;
@@ -112,4 +112,35 @@ testWith(NEEDS, "two origins form one tree, the first winning where they differ"
     await shell(words, { cwd: daemon.mountpoint }),
     "both/only-b:b\nboth/track:a\nonly-a:a\n",
   );
+});
+
+testWith(NEEDS, "scan --checksum finds an edit that left size and time as they were", async () => {
+  await using dir = await tempDir("checksum");
+  const origin = join(dir.path, "origin");
+  const track = join(origin, "track.flac");
+  await writeNoise(track, { bytes: 3_000_000, seed: 5 });
+  await writeNoise(join(origin, "other.flac"), { bytes: 500_000, seed: 6 });
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  await output("diff", ["-r", origin, daemon.mountpoint]);
+  const scan = async (...words: string[]): Promise<{ changed: number; lines: string }> => {
+    const { code, stdout, stderr } = await musicfs([
+      ...["scan", ...words, "--json", "--cache-dir", daemon.cacheDir],
+    ]);
+    assert.equal(code, 0, stderr);
+    const { changed, changes } = JSON.parse(stdout);
+    return { changed, lines: JSON.stringify(changes) };
+  };
+  assert.equal((await scan("--checksum")).changed, 0);
+  await output("bash", [
+    "-c",
+    'touch -r "$0" "$0.time"; printf X | dd of="$0" bs=1 seek=1500000 conv=notrunc status=none; ' +
+    'touch -r "$0.time" "$0"; rm "$0.time"',
+    track,
+  ]);
+  assert.equal((await scan()).changed, 0, "size and time tell nothing");
+  const found = await scan("--checksum");
+  assert.equal(found.changed, 1);
+  assert.match(found.lines, /track\.flac/);
+  await output("diff", ["-r", origin, daemon.mountpoint]);
+  assert.equal((await scan("--checksum")).changed, 0);
 });

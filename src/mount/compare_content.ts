@@ -1,0 +1,97 @@
+import { setImmediate } from "node:timers/promises";
+import type { ByteRange } from "../base/bytes.ts";
+import { MusicfsError } from "../base/errors.ts";
+import { FETCH_BYTES_MAX } from "../base/limits.ts";
+import { sameHash } from "../chunking/chunk_hash.ts";
+import { entryIdOf, sequenceOf } from "../library/node_id.ts";
+import type { Origin } from "../origins/origin.ts";
+import type { FileVersion } from "../store/file_version.ts";
+import type { Cache } from "./cache.ts";
+
+/** What a comparison found at one origin. */
+export interface Compared {
+  /** Files whose cached bytes are not the origin's any more. */
+  changed: number;
+  /** Why it ended early; undefined if it did not. */
+  error: MusicfsError | undefined;
+}
+
+/**
+ * Compares what is cached of an origin's files with the origin's own bytes: an edit that left size
+ * and time as they were shows only so.
+ *
+ * A file that differs becomes a new version and is fetched anew; whoever has it open gets `ESTALE`.
+ */
+export async function compareContent(
+  cache: Cache,
+  { origin, signal }: { origin: Origin; signal: AbortSignal },
+): Promise<Compared> {
+  const { namespace, manifests, library } = cache;
+  const compared: Compared = { changed: 0, error: undefined };
+  const cached = new Set(manifests.ids());
+  for (let shard = 0; shard < 256; shard += 1) {
+    for (const { owner } of cache.cacheIndex.inFolder("extent", shard)) cached.add(owner);
+  }
+  for (const id of cached) {
+    const version = namespace.version(id);
+    const isCurrent = namespace.entry(entryIdOf(id))?.sequence === sequenceOf(id);
+    if (!version || !isCurrent || version.sources[0].origin !== origin.name) continue;
+    try {
+      if (await isSame(cache, version, { origin, signal })) continue;
+    } catch (error) {
+      if (!(error instanceof MusicfsError)) throw error;
+      // Gone or changed meanwhile: that is for the scan. Everything else says nothing of the bytes.
+      if (error.code === "not_found" || error.code === "changed") continue;
+      return { ...compared, error };
+    }
+    manifests.remove(id);
+    await library.renew(entryIdOf(id));
+    compared.changed += 1;
+  }
+  return compared;
+}
+
+async function isSame(
+  cache: Cache,
+  version: FileVersion,
+  { origin, signal }: { origin: Origin; signal: AbortSignal },
+): Promise<boolean> {
+  const { path, version: text } = version.sources[0];
+  const file = { path, size: version.size, version: text };
+  const list = cache.manifests.listOf(version);
+  for (let first = 0; first < list.count;) {
+    let end = first + 1;
+    const start = list.start(first);
+    while (end < list.count && list.start(end) + list.length(end) - start <= FETCH_BYTES_MAX) {
+      end += 1;
+    }
+    const length = list.start(end - 1) + list.length(end - 1) - start;
+    const bytes = await origin.read(file, { offset: start, length }, { signal });
+    for (let i = first; i < end; i += 1) {
+      const at = list.start(i) - start;
+      const digest = cache.hash.digest(bytes.subarray(at, at + list.length(i)));
+      if (!sameHash(digest, list.hash(i))) return false;
+    }
+    first = end;
+    await setImmediate();
+  }
+  for (const range of presentBeyond(cache, version, list.frontier)) {
+    const kept = new Uint8Array(range.length);
+    if (!cache.extents.read(version, range.offset, kept)) continue;
+    const bytes = await origin.read(file, range, { signal });
+    if (!bytes.every((byte, i) => byte === kept[i])) return false;
+  }
+  return true;
+}
+
+/** What the extent holds beyond the frontier, in pieces. */
+function* presentBeyond(cache: Cache, version: FileVersion, from: number): Iterable<ByteRange> {
+  const missing = cache.extents.missing(version, { offset: from, length: version.size - from });
+  let at = from;
+  for (const gap of [...missing, { offset: version.size, length: 0 }]) {
+    for (; at < gap.offset; at = Math.min(gap.offset, at + FETCH_BYTES_MAX)) {
+      yield { offset: at, length: Math.min(FETCH_BYTES_MAX, gap.offset - at) };
+    }
+    at = Math.max(at, gap.offset + gap.length);
+  }
+}
