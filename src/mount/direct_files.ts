@@ -2,11 +2,8 @@ import {
   checked,
   cString,
   libc,
-  O_CLOEXEC,
   O_DIRECTORY,
-  O_NONBLOCK,
   O_PATH,
-  O_RDONLY,
   openFile,
   preadFully,
   statDescriptor,
@@ -14,15 +11,10 @@ import {
 import type { DirectFile, DirectOpener } from "../fuse/open_files.ts";
 import { IOCTL_BACKING_CLOSE, IOCTL_BACKING_OPEN } from "../fuse/protocol.ts";
 import type { Namespace } from "../library/namespace.ts";
+import { OPEN_HOW_BYTES, OPENAT2, openHow } from "../origins/open_beneath.ts";
 import { sizeTimeVersion } from "../origins/size_time_version.ts";
 import { BackingIds } from "./backing_ids.ts";
 import type { SharedCounters } from "./shared_counters.ts";
-
-/** `openat2(2)`. Source: the uapi headers openat2.h and unistd.h of Linux 6.1. */
-const OPENAT2 = 437n;
-const OPEN_HOW_BYTES = 24;
-const RESOLVE_NO_MAGICLINKS = 0x02n;
-const RESOLVE_BENEATH = 0x08n;
 
 /** What direct files are opened with. */
 export interface DirectFilesOptions {
@@ -43,7 +35,7 @@ export class DirectFiles implements DirectOpener {
   readonly #namespace: Namespace;
   readonly #descriptor: number;
   readonly #roots: ReadonlyMap<string, string>;
-  readonly #how: Uint8Array<ArrayBuffer>;
+  readonly #how = openHow();
   readonly #backingIds: BackingIds | undefined;
   readonly #counters: SharedCounters;
   #passthrough = false;
@@ -53,12 +45,6 @@ export class DirectFiles implements DirectOpener {
     this.#descriptor = options.descriptor;
     this.#counters = options.counted;
     this.#roots = new Map(options.directRoots.map(({ origin, root }) => [origin, root]));
-    const how = BigUint64Array.of(
-      BigInt(O_RDONLY | O_CLOEXEC | O_NONBLOCK),
-      0n,
-      RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-    );
-    this.#how = new Uint8Array(how.buffer);
     this.#backingIds = options.passthrough && this.#roots.size > 0
       ? new BackingIds(`${options.cacheDir}/session.backing`)
       : undefined;
@@ -99,8 +85,7 @@ export class DirectFiles implements DirectOpener {
   #openBeneath(root: string, path: string): number {
     const folder = openFile(root, O_PATH | O_DIRECTORY);
     if (folder < 0) return folder;
-    const bytes = BigInt(OPEN_HOW_BYTES);
-    const result = libc.openat2(OPENAT2, folder, cString(path), this.#how, bytes);
+    const result = libc.openat2(OPENAT2, folder, cString(path), this.#how, OPEN_HOW_BYTES);
     const descriptor = checked(Number(result));
     libc.close(folder);
     return descriptor;

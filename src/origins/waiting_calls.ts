@@ -17,6 +17,7 @@ import {
   O_PATH,
   O_RDONLY,
 } from "../base/posix.ts";
+import { OPEN_HOW_BYTES, OPENAT2, openHow } from "./open_beneath.ts";
 
 const waiting = Deno.dlopen("libc.so.6", {
   open: { parameters: ["buffer", "i32", "u32"], result: "i32", nonblocking: true },
@@ -30,31 +31,19 @@ const waiting = Deno.dlopen("libc.so.6", {
   },
 }).symbols;
 
-/** Source: the uapi headers fcntl.h, openat2.h and stat.h of Linux 6.1. */
+/** Source: the uapi headers fcntl.h and stat.h of Linux 6.1. */
 const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000;
-const OPENAT2 = 437n;
-const OPEN_HOW_BYTES = 24;
-const RESOLVE_NO_MAGICLINKS = 0x02n;
-const RESOLVE_BENEATH = 0x08n;
 const STATX_BASIC = 0x7ff;
 const STATX_BYTES = 256;
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 
-/** `struct open_how`: flags, mode, resolve. A FIFO put in a file's place must not block the open. */
-function openHow(): Uint8Array<ArrayBuffer> {
-  const how = new BigUint64Array(3);
-  how[0] = BigInt(O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  how[2] = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
-  return new Uint8Array(how.buffer);
-}
-
 /** Whether the kernel can open beneath a folder; older ones and some sandboxes cannot. */
 export function canOpenBeneath(): boolean {
   const path = cString(".");
   const how = openHow();
-  const result = libc.openat2(OPENAT2, AT_FDCWD, path, how, BigInt(OPEN_HOW_BYTES));
+  const result = libc.openat2(OPENAT2, AT_FDCWD, path, how, OPEN_HOW_BYTES);
   const descriptor = checked(Number(result));
   if (descriptor < 0) return false;
   libc.close(descriptor);
@@ -75,11 +64,10 @@ export async function openBeneath(root: string, path: string): Promise<number | 
   );
   if (folder < 0) return undefined;
   try {
-    const bytes = BigInt(OPEN_HOW_BYTES);
     const [name, how] = [cString(path), openHow()];
     const result = await holding(
       [name, how],
-      waiting.openat2(OPENAT2, folder, name, how, bytes),
+      waiting.openat2(OPENAT2, folder, name, how, OPEN_HOW_BYTES),
     );
     return result < 0 ? undefined : Number(result);
   } finally {
