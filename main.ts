@@ -55,7 +55,7 @@ const code = await run(Deno.args, {
   },
   openCache: async (config, options) => {
     const { openCache } = await import("./src/mount/maintenance.ts");
-    return await openCache(config, { ...options, random: Math.random });
+    return await openCache(config, options);
   },
 });
 // Not only setting the code: a probe that was left behind must not keep this process.

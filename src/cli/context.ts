@@ -1,5 +1,5 @@
 import type { Clock } from "../base/clock.ts";
-import type { Log } from "../base/log.ts";
+import type { CacheOptions } from "../mount/cache.ts";
 import type { CacheCommands } from "../mount/cache_commands.ts";
 import type { Config } from "../mount/config.ts";
 import type { DaemonOptions } from "../mount/daemon.ts";
@@ -22,6 +22,6 @@ export interface CliContext {
    */
   openCache(
     config: Config,
-    options: { clock: Clock; log: Log; random: () => number },
+    options: Omit<CacheOptions, "forMount">,
   ): Promise<CacheCommands & AsyncDisposable>;
 }

@@ -38,8 +38,8 @@ export async function reachCache<T>(
   }
   using _lock = lock;
   options.require?.();
-  const { clock, random } = context;
-  await using commands = await context.openCache(config, { clock, log, random });
+  const { clock, env, random } = context;
+  await using commands = await context.openCache(config, { clock, env, log, random });
   return await use(commands);
 }
 

@@ -34,6 +34,8 @@ export interface CacheOptions {
   log: Log;
   /** Chance in [0, 1). */
   random: () => number;
+  /** Credentials of origins, and where they lie. */
+  env: (name: string) => string | undefined;
   /**
    * Whether a fresh mount begins: the library is then of exactly the configured origins, and what
    * only an earlier mount could ask for is forgotten. A command leaves both as they are.
@@ -82,7 +84,7 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
   const stored = await openStored(config, { options, stack });
   const { opened, manifests, hash } = stored;
   const { index } = opened;
-  const origins = await openOrigins(config, { log, stack });
+  const origins = await openOrigins(config, { options, stack });
   const fetcher = new ContentFetcher({
     origins: new Map(origins.map((origin) => [origin.name, origin])),
     clock,
@@ -169,14 +171,12 @@ async function openStored(
 
 async function openOrigins(
   config: Config,
-  { log, stack }: { log: Log; stack: AsyncDisposableStack },
+  { options, stack }: { options: CacheOptions; stack: AsyncDisposableStack },
 ): Promise<Origin[]> {
   const configured = config.origins.toSorted((a, b) => a.priority - b.priority);
   const origins: Origin[] = [];
   for (const address of configured) {
-    const origin = await openOrigin(address, { log });
-    if (Symbol.asyncDispose in origin) stack.use(origin as Origin & AsyncDisposable);
-    origins.push(origin);
+    origins.push(stack.use(await openOrigin(address, options)));
   }
   return origins;
 }

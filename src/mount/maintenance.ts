@@ -1,7 +1,5 @@
-import type { Clock } from "../base/clock.ts";
-import type { Log } from "../base/log.ts";
 import type { CacheCommands } from "./cache_commands.ts";
-import { openCache as open } from "./cache.ts";
+import { type CacheOptions, openCache as open } from "./cache.ts";
 import { cacheCommands } from "./commands.ts";
 import type { Config } from "./config.ts";
 import { ScanRuns } from "./scan_runs.ts";
@@ -9,7 +7,7 @@ import { ScanRuns } from "./scan_runs.ts";
 /** Opens a cache that no daemon holds, for one command; the caller holds its lock. */
 export async function openCache(
   config: Config,
-  options: { clock: Clock; log: Log; random: () => number },
+  options: Omit<CacheOptions, "forMount">,
 ): Promise<CacheCommands & AsyncDisposable> {
   const { clock } = options;
   const cache = await open(config, { ...options, forMount: false });

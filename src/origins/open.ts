@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { LocalOrigin } from "./local.ts";
+import type { Clock } from "../base/clock.ts";
 import type { Origin } from "./origin.ts";
 
 /** What is needed to open an origin: the part of its configuration that names it. */
@@ -13,20 +14,40 @@ export interface OriginAddress {
   url: string;
 }
 
+/** What an origin needs of the program that opens it. */
+export interface OpenOptions {
+  log: Log;
+  clock: Clock;
+  /** The environment: credentials, `HOME`, `CREDENTIALS_DIRECTORY`. */
+  env: (name: string) => string | undefined;
+}
+
+/** An origin that holds connections or descriptors, which end with it. */
+export type OpenedOrigin = Origin & AsyncDisposable;
+
 /**
- * Opens an origin by its URL. One that cannot be reached now is opened all the same.
+ * Opens an origin by its URL. One that cannot be reached now is opened all the same: nothing is
+ * connected before the first call.
  *
  * Throws `invalid` for a URL that cannot be used.
  */
-export async function openOrigin(address: OriginAddress, options: { log: Log }): Promise<Origin> {
+export async function openOrigin(
+  address: OriginAddress,
+  options: OpenOptions,
+): Promise<OpenedOrigin> {
   const scheme = schemeOf(address.url);
   switch (scheme) {
     case "file":
       return await LocalOrigin.open(address.name, localPath(address.url), options);
-    // Each of these loads a client library of some MB: import it here, when it is asked for.
-    case "s3":
-    case "sftp":
-      throw unusable(address, `${scheme} origins come with a later version; use a folder`);
+    // Each of these loads a client library of some MB, which only those pay for who ask for it.
+    case "s3": {
+      const { S3Origin } = await import("./s3.ts");
+      return S3Origin.open(address, options);
+    }
+    case "sftp": {
+      const { SftpOrigin } = await import("./sftp.ts");
+      return SftpOrigin.open(address, options);
+    }
     default:
       throw unusable(address, `"${scheme}" is not one of file, s3 and sftp`);
   }

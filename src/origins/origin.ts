@@ -29,6 +29,10 @@ export interface OriginFile {
 export interface CallOptions {
   /** Ends the call early; it then throws the signal's reason. */
   signal: AbortSignal;
+  /** Called whenever bytes or names have arrived: what flows is not hanging. Must not throw. */
+  onProgress?: (() => void) | undefined;
+  /** Whether nobody waits for it: it then queues behind what somebody waits for. */
+  isBackground?: boolean | undefined;
 }
 
 /**
@@ -59,7 +63,8 @@ export interface Origin {
    * Reads exactly `range.length` bytes of the version `file.version`.
    *
    * Throws `not_found` if the file is gone, `changed` if it has another version now, and
-   * `invalid` if the range reaches past `file.size`: an origin never returns short.
+   * `invalid` if the range reaches past `file.size`: an origin never returns short. Where a body
+   * breaks off, the error is a `PartialRead` with the bytes that came.
    */
   read(file: OriginFile, range: ByteRange, options: CallOptions): Promise<Uint8Array<ArrayBuffer>>;
 }
