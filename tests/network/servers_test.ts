@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { run } from "../support/process.ts";
 import { startMinio } from "../support/servers/minio.ts";
 import { type PasswordUser, type Sshd, startSshd } from "../support/servers/sshd.ts";
+import { startToxiproxy } from "../support/servers/toxiproxy.ts";
 import { tempDir } from "../support/temp_dir.ts";
 
 Deno.test("startMinio() answers, and again with the same data after stop() and start()", async () => {
@@ -48,6 +49,30 @@ Deno.test("startSshd() lets a user in by password whom this machine does not hav
   assert.match(await sftpByPassword(sshd, user), /hostname/);
   assert.match(await sftpByPassword(sshd, { ...user, password: "wrong" }), /denied/);
   assert.doesNotMatch(await Deno.readTextFile("/etc/passwd"), /musicfs-test/);
+});
+
+Deno.test("startToxiproxy() proxies, delays, limits and cuts connections", async () => {
+  await using minio = await startMinio({ buckets: ["music"] });
+  await minio.put("music", "a", "0123456789".repeat(1_000));
+  await minio.allowAnonymous("music");
+  await using toxiproxy = await startToxiproxy();
+  await using proxy = await toxiproxy.proxyTo(minio.port);
+  const get = async (): Promise<number> => {
+    const response = await fetch(`${proxy.endpoint}/music/a`, { headers: { connection: "close" } });
+    return (await response.arrayBuffer()).byteLength;
+  };
+  assert.equal(await get(), 10_000);
+  const toxic = await proxy.add("limit_data", { bytes: 2_000 });
+  await assert.rejects(get());
+  await proxy.remove(toxic);
+  await proxy.add("latency", { latency: 200 });
+  const start = performance.now();
+  assert.equal(await get(), 10_000);
+  assert.ok(performance.now() - start >= 200);
+  await proxy.disable();
+  await assert.rejects(get());
+  await proxy.clear();
+  assert.equal(await get(), 10_000);
 });
 
 async function sftpByPassword(sshd: Sshd, user: PasswordUser): Promise<string> {
