@@ -48,6 +48,25 @@ export function extentLayout(size: number): ExtentLayout {
   return { size, headerAt, mapAt, blocks, fileBytes: mapAt + blocks * MAP_ENTRY_BYTES };
 }
 
+/**
+ * The layout of an open extent file of `fileBytes`, from its own header; undefined if it is none.
+ */
+export function readExtentLayout(descriptor: number, fileBytes: number): ExtentLayout | undefined {
+  // fileBytes = headerAt + header + blocks * entry, and headerAt is up to 4095 more than the size.
+  const least = (fileBytes - EXTENT_HEADER_BYTES - 4096) / (1 + MAP_ENTRY_BYTES / BLOCK);
+  const header = new Uint8Array(EXTENT_HEADER_BYTES);
+  const view = new DataView(header.buffer);
+  for (let at = Math.max(0, Math.floor(least / 4096) - 1) * 4096; at < fileBytes; at += 4096) {
+    if (at > least + 4 * 4096) return undefined;
+    if (preadFully(descriptor, header, at) !== header.length) return undefined;
+    if (!MAGIC.every((byte, i) => header[i] === byte)) continue;
+    if (view.getUint32(8, true) !== FORMAT || view.getUint32(12, true) !== BLOCK) continue;
+    const layout = extentLayout(Number(view.getBigUint64(16, true)));
+    if (layout.headerAt === at && layout.fileBytes === fileBytes) return layout;
+  }
+  return undefined;
+}
+
 /** The only header that the extent file of this version can have. */
 export function encodeExtentHeader(version: FileVersion, key: VersionKey): Uint8Array<ArrayBuffer> {
   const header = new Uint8Array(EXTENT_HEADER_BYTES);

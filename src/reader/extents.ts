@@ -18,7 +18,8 @@ import {
 import type { Xxh64 } from "../chunking/xxh64.ts";
 import type { CacheIndex, ItemName } from "../store/cache_index.ts";
 import { type FileVersion, versionFilePath, type VersionKey } from "../store/file_version.ts";
-import { makeFolder } from "../store/layout.ts";
+import { itemPath, makeFolder } from "../store/layout.ts";
+import { SEGMENT, type Segment } from "../store/lru_eviction.ts";
 import { type CacheDisk, isFull } from "../store/passthrough.ts";
 import type { Space } from "../store/space.ts";
 import {
@@ -30,13 +31,15 @@ import {
   ExtentReader,
   MAP_ENTRY_BYTES,
 } from "./extent_file.ts";
+import { isTags } from "./tag_regions.ts";
+import { trimExtent } from "./trim_extent.ts";
 
 /** What `Extents` is made of. */
 export interface ExtentsOptions {
   cacheDir: string;
   cacheIndex: CacheIndex;
   disk: CacheDisk;
-  space: Pick<Space, "reserve" | "freeUp" | "madeFolder">;
+  space: Pick<Space, "reserve" | "freeUp" | "madeFolder" | "trimWith">;
   keyOf: (version: FileVersion) => VersionKey;
   xxh64: Xxh64;
   log: Log;
@@ -68,10 +71,17 @@ export class Extents {
   readonly #reader: ExtentReader;
   /** Of the latest call: one read makes several. */
   #lastPlace: Place | undefined;
+  #refusal: MusicfsError | undefined;
 
   constructor(options: ExtentsOptions) {
     this.#options = options;
     this.#reader = new ExtentReader(options.xxh64);
+    options.space.trimWith((item) => trimExtent(itemPath(options.cacheDir, item)));
+  }
+
+  /** Why the latest `write` that returned false did. */
+  get refusal(): MusicfsError | undefined {
+    return this.#refusal;
   }
 
   /**
@@ -85,7 +95,11 @@ export class Extents {
     const end = reachesEnd
       ? Math.ceil(version.size / BLOCK)
       : Math.floor((offset + bytes.length) / BLOCK);
-    if (first >= end || !disk.probe()) return false;
+    if (first >= end) return false;
+    if (!disk.probe()) {
+      this.#refusal = disk.refused("extents.write", version.sources[0].path);
+      return false;
+    }
     const whole = bytes.subarray(
       first * BLOCK - offset,
       Math.min(end * BLOCK, version.size) - offset,
@@ -103,6 +117,7 @@ export class Extents {
       return true;
     } catch (error) {
       if (!(error instanceof MusicfsError)) throw error;
+      this.#refusal = error;
       log.debug("Part of a track was not kept", { path: place.path, error });
       return false;
     }
@@ -251,7 +266,8 @@ export class Extents {
       const marksAt = place.layout.mapAt + first * MAP_ENTRY_BYTES;
       result = pwriteFully(descriptor, new Uint8Array(marks.buffer), marksAt);
     }
-    this.#record(place, descriptor);
+    const written = { offset: first * BLOCK, length: whole.length };
+    this.#record(place, descriptor, this.#segmentAfter(place, written));
     libc.close(descriptor);
     return result < 0 ? -result : 0;
   }
@@ -287,13 +303,21 @@ export class Extents {
     return result;
   }
 
-  #record(place: Place, descriptor: number): void {
+  /** What holds nothing but head and tail of its track is evicted last; undefined: as it is. */
+  #segmentAfter({ key, version }: Place, written: ByteRange): Segment | undefined {
+    const item = this.#options.cacheIndex.find("extent", Uint8Array.fromHex(key));
+    if (isTags(written, version.size)) return item ? undefined : SEGMENT.tags;
+    return item?.segment === SEGMENT.tags ? SEGMENT.probation : undefined;
+  }
+
+  #record(place: Place, descriptor: number, segment?: Segment): void {
     const status = statDescriptor(descriptor);
     this.#options.cacheIndex.record({
       kind: "extent",
       id: Uint8Array.fromHex(place.key),
       diskBytes: typeof status === "number" ? EXTENT_HEADER_BYTES : status.diskBytes,
       owner: place.version.id,
+      segment,
     });
   }
 }

@@ -38,7 +38,7 @@ import { ItemDraft } from "./item_draft.ts";
 import { UseClock } from "./use_clock.ts";
 import { asPending, merged, type Pending, resolved } from "./pending_items.ts";
 import type { Index, Table } from "./index.ts";
-import type { Segment } from "./lru_eviction.ts";
+import { SEGMENT, type Segment } from "./lru_eviction.ts";
 
 export type { CacheItem, ItemKind } from "./cache_item.ts";
 export type { CacheTotals } from "./cache_totals.ts";
@@ -60,6 +60,8 @@ export interface NewItem extends ItemName {
   owner: number;
   /** S since 1970, for what is found on disk; default now. */
   lastUse?: number;
+  /** Where it belongs, unless it is pinned; default where it is, or probation. */
+  segment?: Segment | undefined;
 }
 
 /** A chunk as chunk lists name it. */
@@ -123,7 +125,7 @@ export class CacheIndex {
     const contentBytes = item.contentBytes ?? diskBytes;
     const next = merged(old, {
       ...asPending(item),
-      recorded: { diskBytes, contentBytes, owner: item.owner, lastUse: now },
+      recorded: { diskBytes, contentBytes, owner: item.owner, lastUse: now, segment: item.segment },
     });
     this.#count(item.kind, old ? resolved(old, stored) : stored, -1);
     this.#count(item.kind, resolved(next, stored), 1);
@@ -178,6 +180,18 @@ export class CacheIndex {
     });
   }
 
+  /** As `move`, but only what is in a lower segment. */
+  raise(names: Iterable<ItemName>, segment: Segment): void {
+    this.#write((draft) => {
+      for (const { kind, id } of names) {
+        const entry = draft.load(kind, id);
+        if (isPresent(entry.next) && entry.next.segment < segment) {
+          entry.next = { ...entry.next, segment };
+        }
+      }
+    });
+  }
+
   /** What is known of an item, what waits in memory included; undefined if it is not there. */
   find(kind: ItemKind, id: Uint8Array): CacheItem | undefined {
     this.#settle();
@@ -206,7 +220,10 @@ export class CacheIndex {
     });
   }
 
-  /** Takes back what `reference` noted; the chunks themselves stay. */
+  /**
+   * Takes back what `reference` noted; the chunks themselves stay. A chunk that no list names any
+   * more is not pinned any more.
+   */
   dereference(chunks: Iterable<ChunkName>): void {
     this.#write((draft) => {
       for (const { hash } of chunks) {
@@ -214,7 +231,9 @@ export class CacheIndex {
         if (!entry.next) continue;
         const references = Math.max(0, entry.next.references - 1);
         const gone = references === 0 && !isPresent(entry.next);
-        entry.next = gone ? undefined : { ...entry.next, references };
+        const unpinned = references === 0 && entry.next.segment === SEGMENT.pinned;
+        const segment = unpinned ? SEGMENT.probation : entry.next.segment;
+        entry.next = gone ? undefined : { ...entry.next, references, segment };
       }
     });
   }

@@ -34,6 +34,8 @@ export type StoredItem =
 
 export const ABSENT = 0;
 
+const SEGMENTS = Object.values(SEGMENT);
+
 const KIND_BYTES = { chunk: 1, extent: 2 } as const satisfies Record<ItemKind, number>;
 
 /** Length of a record of `items`. */
@@ -138,7 +140,8 @@ function kindOf(byte: number | undefined): ItemKind {
   return byte === KIND_BYTES.extent ? "extent" : "chunk";
 }
 
+/** A segment of another musicfs counts as probation. */
 function segmentOf(byte: number): Segment | typeof ABSENT {
-  if (byte === ABSENT || byte === SEGMENT.protected) return byte;
-  return SEGMENT.probation;
+  if (byte === ABSENT) return byte;
+  return SEGMENTS.find((segment) => segment === byte) ?? SEGMENT.probation;
 }

@@ -14,6 +14,9 @@ export interface CacheTotals {
   referencedBytes: number;
   /** Bytes on disk of protected items, chunks and extents; as of the last flush. */
   protectedDiskBytes: number;
+  /** The same of heads and tails, and of what is pinned. */
+  tagsDiskBytes: number;
+  pinnedBytes: number;
 }
 
 /** An empty cache. */
@@ -25,6 +28,8 @@ export const TOTALS_ZERO: Readonly<CacheTotals> = {
   extentDiskBytes: 0,
   referencedBytes: 0,
   protectedDiskBytes: 0,
+  tagsDiskBytes: 0,
+  pinnedBytes: 0,
 };
 
 const TOTAL_NAMES = Object.keys(TOTALS_ZERO) as (keyof CacheTotals)[];
@@ -44,7 +49,10 @@ export function addToTotals(
     totals.extents += times;
     totals.extentDiskBytes += times * item.diskBytes;
   }
-  if (item.segment === SEGMENT.protected) totals.protectedDiskBytes += times * item.diskBytes;
+  const diskBytes = times * item.diskBytes;
+  if (item.segment === SEGMENT.protected) totals.protectedDiskBytes += diskBytes;
+  if (item.segment === SEGMENT.tags) totals.tagsDiskBytes += diskBytes;
+  if (item.segment === SEGMENT.pinned) totals.pinnedBytes += diskBytes;
 }
 
 /** What `CacheIndex` keeps in `meta`, changed by each of its writes. */
@@ -54,7 +62,7 @@ export interface CacheState {
   totals: CacheTotals;
 }
 
-/** f64 sequence, then the sums as f64, in the order of `TOTALS_ZERO`. */
+/** f64 sequence, then the sums as f64, in the order of `TOTALS_ZERO`; new sums go to its end. */
 export function encodeState({ sequence, totals }: CacheState): Uint8Array {
   const view = new DataView(new ArrayBuffer(8 * (1 + TOTAL_NAMES.length)));
   view.setFloat64(0, sequence);
@@ -62,11 +70,16 @@ export function encodeState({ sequence, totals }: CacheState): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-/** Reads what `encodeState` wrote; undefined stands for nothing written yet. */
+/**
+ * Reads what `encodeState` wrote; undefined stands for nothing written yet. A sum that an older
+ * musicfs did not have is 0.
+ */
 export function decodeState(bytes: Uint8Array | undefined): CacheState {
   if (!bytes) return { sequence: 0, totals: { ...TOTALS_ZERO } };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const totals = { ...TOTALS_ZERO };
-  for (const [i, name] of TOTAL_NAMES.entries()) totals[name] = view.getFloat64(8 + 8 * i);
+  for (const [i, name] of TOTAL_NAMES.entries()) {
+    if (view.byteLength >= 16 + 8 * i) totals[name] = view.getFloat64(8 + 8 * i);
+  }
   return { sequence: view.getFloat64(0), totals };
 }

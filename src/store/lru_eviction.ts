@@ -6,13 +6,13 @@
  * protected, so one scan through the library, which uses everything once, cannot drive out the
  * albums that are played. The protected part is held to {@linkcode PROTECTED_SHARE} of the limit:
  * what is over goes back to probation and keeps its place there by its last use.
+ *
+ * Above both are _tags_: heads and tails of files, which are all that a tag reader asks for, held to
+ * {@linkcode TAGS_SHARE} in the same way. What is _pinned_ is never evicted.
  */
 
-/**
- * The order of eviction: items of a lower segment go first. The gaps are for what is to come: heads
- * and tails that tag readers touch, and pins. Stored in the index.
- */
-export const SEGMENT = { probation: 16, protected: 64 } as const;
+/** The order of eviction: items of a lower segment go first. Stored in the index. */
+export const SEGMENT = { probation: 16, protected: 64, tags: 128, pinned: 192 } as const;
 
 export type Segment = typeof SEGMENT[keyof typeof SEGMENT];
 
@@ -25,8 +25,11 @@ export const PROMOTE_AFTER_S = 300;
 /** Largest part of the limit that protected items may take. */
 export const PROTECTED_SHARE = 0.8;
 
-/** Demotion goes on to this share, so that it is not needed again for the next item. */
-const PROTECTED_SHARE_AFTER = 0.75;
+/** Largest part of the limit that heads and tails may take. */
+export const TAGS_SHARE = 0.5;
+
+/** Demotion goes on to this part of a share, so that it is not needed again for the next item. */
+const SHARE_AFTER = 0.9375;
 
 /** Most that is evicted beyond what is needed, in bytes; see {@linkcode extraBytes}. */
 const EXTRA_BYTES_MAX = 32 * 1024 * 1024;
@@ -82,20 +85,21 @@ export function extraBytes(limitBytes: number): number {
 }
 
 /**
- * The protected items that go back to probation: none while they take no more than their share,
- * else the oldest, until 75 % of the limit is left protected. At most `max` at once.
+ * The items of a segment that go back to probation: none while they take no more than `share` of the
+ * limit, else the oldest, until 15/16 of the share are left. At most `max` at once.
  */
 export function chooseDemotions<T extends { readonly diskBytes: number }>(
-  protectedOldestFirst: Iterable<T>,
-  { protectedBytes, limitBytes, max }: {
-    protectedBytes: number;
+  oldestFirst: Iterable<T>,
+  { segmentBytes, share, limitBytes, max }: {
+    segmentBytes: number;
+    share: number;
     limitBytes: number;
     max: number;
   },
 ): T[] {
-  if (protectedBytes <= limitBytes * PROTECTED_SHARE) return [];
-  const needBytes = protectedBytes - limitBytes * PROTECTED_SHARE_AFTER;
-  const bounded = Iterator.from(protectedOldestFirst).take(max);
+  if (segmentBytes <= limitBytes * share) return [];
+  const needBytes = segmentBytes - limitBytes * share * SHARE_AFTER;
+  const bounded = Iterator.from(oldestFirst).take(max);
   return chooseVictims(bounded, { needBytes, extraBytes: 0 });
 }
 

@@ -1,7 +1,7 @@
 /** Changes of items that wait to be written, as pure functions. */
 
 import { type CacheItem, isPresent, type ItemKind, type StoredItem } from "./cache_item.ts";
-import { SEGMENT, used } from "./lru_eviction.ts";
+import { SEGMENT, type Segment, used } from "./lru_eviction.ts";
 
 /** What happened to one item since the last write. */
 export interface Pending {
@@ -9,7 +9,9 @@ export interface Pending {
   /** A copy. */
   readonly id: Uint8Array;
   /** The file came or changed its size. */
-  readonly recorded?: Pick<CacheItem, "diskBytes" | "contentBytes" | "owner" | "lastUse">;
+  readonly recorded?:
+    & Pick<CacheItem, "diskBytes" | "contentBytes" | "owner" | "lastUse">
+    & { segment: Segment | undefined };
   /** The last use, s since 1970. */
   usedAt?: number;
 }
@@ -23,10 +25,10 @@ export function asPending({ kind, id }: { kind: ItemKind; id: Uint8Array }): Pen
 export function merged(older: Pending | undefined, newer: Pending): Pending {
   if (!older) return newer;
   const both = { ...older, ...newer };
-  if (older.recorded && newer.recorded && newer.recorded.owner === 0) {
-    return { ...both, recorded: { ...newer.recorded, owner: older.recorded.owner } };
-  }
-  return both;
+  if (!older.recorded || !newer.recorded) return both;
+  const owner = newer.recorded.owner === 0 ? older.recorded.owner : newer.recorded.owner;
+  const segment = newer.recorded.segment ?? older.recorded.segment;
+  return { ...both, recorded: { ...newer.recorded, owner, segment } };
 }
 
 /** What a change makes of the stored item; undefined if that is nothing. */
@@ -42,11 +44,17 @@ export function resolved(
       contentBytes: recorded.contentBytes,
       lastUse: recorded.lastUse,
       since: known ? stored.since : recorded.lastUse,
-      segment: known ? stored.segment : SEGMENT.probation,
+      segment: segmentOf(recorded.segment, known ? stored.segment : undefined),
       references: stored?.references ?? 0,
       owner: recorded.owner === 0 ? stored?.owner ?? 0 : recorded.owner,
     };
   }
   if (usedAt === undefined || !isPresent(item)) return item;
   return used(item, usedAt);
+}
+
+/** What is pinned stays so, whatever becomes of the file. */
+function segmentOf(wanted: Segment | undefined, stored: Segment | undefined): Segment {
+  if (stored === SEGMENT.pinned) return stored;
+  return wanted ?? stored ?? SEGMENT.probation;
 }

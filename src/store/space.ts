@@ -12,7 +12,10 @@ import {
   chooseDemotions,
   chooseVictims,
   extraBytes,
+  PROTECTED_SHARE,
   SEGMENT,
+  type Segment,
+  TAGS_SHARE,
 } from "./lru_eviction.ts";
 import { Overhead } from "./overhead.ts";
 import { diskError } from "./passthrough.ts";
@@ -46,6 +49,19 @@ export interface Evicted {
 export type EvictListener = (kind: ItemKind, idHex: string) => void;
 
 /**
+ * Makes a file smaller instead of having it evicted: bytes on disk that are left of it. Undefined if
+ * nothing of it is worth more than the rest, and then it goes. Must not write to the cache, nor throw.
+ */
+export type Trim = (item: CacheItem) => number | undefined;
+
+/** A file that was evicted, or trimmed. */
+interface Victim {
+  readonly item: CacheItem;
+  /** Bytes on disk that are left of it. */
+  readonly left: number;
+}
+
+/**
  * The size limit: whoever writes to the cache makes room here first, and `du` of the cache stays
  * below the limit.
  *
@@ -61,6 +77,7 @@ export class Space {
   readonly #log: Log;
   readonly #disk: () => FilesystemStatus | number;
   readonly #listeners = new Set<EvictListener>();
+  #trim: Trim | undefined;
   #limitBytes: number;
   /** As of the last measurement. */
   #diskStatus: FilesystemStatus | undefined;
@@ -100,6 +117,11 @@ export class Space {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Has `trim` asked before an extent is evicted that holds more than heads and tails. */
+  trimWith(trim: Trim): void {
+    this.#trim = trim;
+  }
+
   /** Counts what was written beside chunks and extents (a manifest), until it is measured. */
   grew(diskBytes: number): void {
     this.#overhead.grew(diskBytesOf(diskBytes));
@@ -113,7 +135,7 @@ export class Space {
   /**
    * Makes room for `diskBytes` that are written, and recorded in the `CacheIndex`, right after.
    *
-   * Never evicts `keep`: what is being written to. Not to be called within a transaction: files go
+   * Never evicts `keep`: what is being written to, nor what is pinned. Not to be called within a transaction: files go
    * at once, and their records would come back with it. Throws `full` when there is nothing left to
    * evict, and `unavailable` if files cannot be deleted.
    */
@@ -129,16 +151,22 @@ export class Space {
    * there was nothing to evict.
    */
   freeUp(diskBytes: number, { keep }: { keep?: ItemName } = {}): boolean {
-    const bytes = {
-      needBytes: diskBytesOf(diskBytes),
-      extraBytes: this.#extraBytes(),
-    };
-    return this.#evict(() => chooseVictims(this.#evictable(keep), bytes)).length > 0;
+    let needBytes = diskBytesOf(diskBytes);
+    const extraBytes = this.#extraBytes();
+    let found = false;
+    while (needBytes > 0) {
+      const bytes = { needBytes, extraBytes };
+      const victims = this.#evict(() => chooseVictims(this.#evictable(keep), bytes));
+      if (victims.length === 0) break;
+      found = true;
+      needBytes -= freedBytes(victims);
+    }
+    return found;
   }
 
   /**
-   * Evicts until all that the limit counts takes `targetBytes` or less, or nothing is left; lets
-   * other work go on in between. With `dryRun` it counts what would go.
+   * Evicts until all that the limit counts takes `targetBytes` or less, or nothing is left but what
+   * is pinned; lets other work go on in between. With `dryRun` it counts what would go.
    */
   async evictTo(
     targetBytes: number,
@@ -189,15 +217,22 @@ export class Space {
   *#evictable(keep?: ItemName): Iterable<CacheItem> {
     const kept = keep && nameOf(keep.kind, keep.id);
     for (const item of this.#cacheIndex.oldest()) {
+      if (item.segment === SEGMENT.pinned) return;
       if (kept === undefined || nameOf(item.kind, item.id) !== kept) yield item;
     }
   }
 
-  /** Holds the protected segment to its share. */
+  /** Holds the segments to their shares. */
   #demote(): void {
-    const { protectedDiskBytes } = this.#cacheIndex.totals();
-    const demoted = chooseDemotions(this.#cacheIndex.oldest(SEGMENT.protected), {
-      protectedBytes: protectedDiskBytes,
+    const { protectedDiskBytes, tagsDiskBytes } = this.#cacheIndex.totals();
+    this.#demoteFrom(SEGMENT.protected, protectedDiskBytes, PROTECTED_SHARE);
+    this.#demoteFrom(SEGMENT.tags, tagsDiskBytes, TAGS_SHARE);
+  }
+
+  #demoteFrom(segment: Segment, segmentBytes: number, share: number): void {
+    const demoted = chooseDemotions(this.#cacheIndex.oldest(segment), {
+      segmentBytes,
+      share,
       limitBytes: this.#limitBytes,
       max: TURN_ITEMS,
     });
@@ -216,32 +251,50 @@ export class Space {
   }
 
   /**
-   * Unlinks the chosen files, tells the listeners and forgets the items. One transaction around all
-   * of it, so that what waits in memory goes along, and is written once there is room on the disk.
+   * Unlinks or trims the chosen files, tells the listeners and forgets the items. One transaction
+   * around all of it, so that what waits in memory goes along, and is written once there is room on
+   * the disk. A file that was trimmed holds tags alone, and is not trimmed again.
    */
-  #evict(choose: () => readonly CacheItem[]): readonly CacheItem[] {
+  #evict(choose: () => readonly CacheItem[]): readonly Victim[] {
     let refused = 0;
-    const gone = this.#index.transaction(() => {
-      const victims = choose();
-      const [unlinked, reason] = this.#unlink(victims);
+    const victims = this.#index.transaction(() => {
+      const [done, reason] = this.#take(choose());
       refused = reason;
-      if (unlinked.length > 0) this.#cacheIndex.removeAll(unlinked);
-      return unlinked;
+      for (const { item, left } of done) {
+        if (left === 0) continue;
+        const segment = SEGMENT.tags;
+        this.#cacheIndex.record({ ...item, diskBytes: left, contentBytes: left, segment });
+      }
+      const gone = done.filter(({ left }) => left === 0).map(({ item }) => item);
+      if (done.length > 0) this.#cacheIndex.removeAll(gone);
+      return done;
     });
-    this.#log.debug("Evicted from the cache", { items: gone.length });
-    if (refused === 0) return gone;
+    this.#log.debug("Evicted from the cache", { items: victims.length });
+    if (refused === 0) return victims;
     throw diskError({ op: "space.evict", subject: this.#cacheDir, errno: refused });
   }
 
-  /** The items that are gone, up to the first that the disk refuses to delete, and the errno. */
-  #unlink(victims: readonly CacheItem[]): [gone: readonly CacheItem[], refused: number] {
-    for (const [i, item] of victims.entries()) {
-      const result = libc.unlink(cString(itemPath(this.#cacheDir, item)));
-      const reason = result === 0 ? 0 : errno();
-      if (reason !== 0 && reason !== ENOENT) return [victims.slice(0, i), reason];
-      for (const listener of this.#listeners) listener(item.kind, item.id.toHex());
+  /** What was done, up to the first file that the disk refuses to delete, and the errno. */
+  #take(items: readonly CacheItem[]): [done: readonly Victim[], refused: number] {
+    const done: Victim[] = [];
+    for (const item of items) {
+      const left = this.#trimmed(item);
+      if (left === 0) {
+        const result = libc.unlink(cString(itemPath(this.#cacheDir, item)));
+        const reason = result === 0 ? 0 : errno();
+        if (reason !== 0 && reason !== ENOENT) return [done, reason];
+        for (const listener of this.#listeners) listener(item.kind, item.id.toHex());
+      }
+      done.push({ item, left });
     }
-    return [victims, 0];
+    return [done, 0];
+  }
+
+  /** Bytes on disk that are left of an item that need not go as a whole; 0 if it must. */
+  #trimmed(item: CacheItem): number {
+    if (item.kind !== "extent" || item.segment >= SEGMENT.tags) return 0;
+    const left = diskBytesOf(this.#trim?.(item) ?? 0);
+    return left < item.diskBytes ? left : 0;
   }
 
   async #countTo(
@@ -253,7 +306,7 @@ export class Space {
     let items = 0;
     if (rest <= 0) return;
     for (const item of this.#evictable()) {
-      add(evicted, item);
+      add(evicted, { item, left: 0 });
       rest -= item.diskBytes;
       if (rest <= 0) return;
       items += 1;
@@ -266,20 +319,25 @@ export class Space {
   #full(needBytes: number): MusicfsError {
     return new MusicfsError(
       "full",
-      `Cannot make room for ${needBytes} bytes in ${this.#cacheDir}: nothing is left to evict, ` +
-        `and ${this.usedBytes()} of ${this.#limitBytes} bytes are taken. Raise --max-size or free ` +
-        "space on the disk",
+      `Cannot make room for ${needBytes} bytes in ${this.#cacheDir}: nothing is left to ` +
+        `evict that is not pinned, and ${this.usedBytes()} of ${this.#limitBytes} bytes are ` +
+        "taken. Raise --max-size or free space on the disk",
       { op: "space.reserve", subject: this.#cacheDir },
     );
   }
 }
 
-function add(evicted: Evicted, { kind, diskBytes }: CacheItem): void {
-  if (kind === "chunk") {
+function freedBytes(victims: readonly Victim[]): number {
+  return victims.reduce((sum, { item, left }) => sum + item.diskBytes - left, 0);
+}
+
+function add(evicted: Evicted, { item, left }: Victim): void {
+  const freed = item.diskBytes - left;
+  if (item.kind === "chunk") {
     evicted.chunks += 1;
-    evicted.chunkBytes += diskBytes;
+    evicted.chunkBytes += freed;
   } else {
-    evicted.extents += 1;
-    evicted.extentBytes += diskBytes;
+    evicted.extents += left === 0 ? 1 : 0;
+    evicted.extentBytes += freed;
   }
 }

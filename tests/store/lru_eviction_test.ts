@@ -41,12 +41,13 @@ Deno.test("chooseDemotions() brings the protected part below its share, at most 
   fc.assert(fc.property(sizes, fc.integer({ min: 1, max: 2000 }), (bytes, limitBytes) => {
     const items = bytes.map((diskBytes) => ({ diskBytes }));
     const protectedBytes = sum(items);
-    const demoted = chooseDemotions(items, { protectedBytes, limitBytes, max: 1000 });
+    const segment = { segmentBytes: protectedBytes, share: PROTECTED_SHARE };
+    const demoted = chooseDemotions(items, { ...segment, limitBytes, max: 1000 });
     const left = protectedBytes - sum(demoted);
     assert.ok(left <= limitBytes * PROTECTED_SHARE);
     if (protectedBytes <= limitBytes * PROTECTED_SHARE) assert.equal(demoted.length, 0);
     assert.ok(
-      chooseDemotions(items, { protectedBytes, limitBytes, max: 3 }).length <= 3,
+      chooseDemotions(items, { ...segment, limitBytes, max: 3 }).length <= 3,
     );
   }));
 });
