@@ -4,6 +4,8 @@
  * expect: only what no package can bring (privileges, kernel features) may be missing.
  */
 
+import { installed, MINIO, TOXIPROXY } from "./servers/programs.ts";
+
 interface Requirement {
   /** Whether it is there. Cheap, and without side effects. */
   isMet(): boolean;
@@ -11,6 +13,8 @@ interface Requirement {
   remedy: string;
   /** The Debian package that brings it; undefined for what no package can bring. */
   debianPackage?: string;
+  /** Whether the tests build it themselves, see `servers/install.ts`. */
+  isBuilt?: boolean;
 }
 
 /** The folder of Debian's `warzone2100-music`: 84 MB of real Opus files. */
@@ -51,6 +55,22 @@ export const REQUIREMENTS = {
   setpriv: program("setpriv", "util-linux"),
   unshare: program("unshare", "util-linux"),
   "systemd-analyze": program("systemd-analyze", "systemd"),
+  sshd: program("sshd", "openssh-server"),
+  "ssh-keygen": program("ssh-keygen", "openssh-client"),
+  sftp: program("sftp", "openssh-client"),
+  openssl: program("openssl", "openssl"),
+  unzip: program("unzip", "unzip"),
+  minio: {
+    isMet: () => env("MUSICFS_TEST_MINIO_URL") !== undefined || installed(MINIO) !== undefined,
+    remedy: "MinIO is missing: deno run -A tests/support/servers/main.ts --install",
+    isBuilt: true,
+  },
+  toxiproxy: {
+    isMet: () =>
+      env("MUSICFS_TEST_TOXIPROXY_URL") !== undefined || installed(TOXIPROXY) !== undefined,
+    remedy: "Toxiproxy is missing: deno run -A tests/support/servers/main.ts --install",
+    isBuilt: true,
+  },
   warzone: {
     isMet: () => exists(REAL_MUSIC_DIR),
     remedy: "real music is missing: apt-get install warzone2100-music",
@@ -101,6 +121,7 @@ export function testWith(
 /** Whether a run in which `need` is missing can still be called whole. */
 export function isExpectedSkip(need: Need): boolean {
   const requirement: Requirement = REQUIREMENTS[need];
+  if (requirement.isBuilt) return false;
   return requirement.debianPackage === undefined && need !== "fuse";
 }
 
@@ -134,6 +155,10 @@ function exists(path: string): boolean {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
+}
+
+function env(name: string): string | undefined {
+  return Deno.env.get(name) || undefined;
 }
 
 function kernelIsAtLeast(major: number, minor: number): boolean {

@@ -1,7 +1,7 @@
 /**
  * `deno task test`: installs what is missing, runs every test, and ends with one line that sums up.
  *
- *   run_tests.ts [--only unit|e2e] [--long] [--seed N]
+ *   run_tests.ts [--only unit|e2e|network] [--long] [--seed N]
  *
  * Exit code 1 if a test failed, or was skipped that should not have been.
  */
@@ -9,6 +9,7 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { installMissing } from "./bootstrap.ts";
+import { installServers } from "./servers/install.ts";
 import { countReport, type Counts } from "./junit_report.ts";
 import type { Skip } from "./requirements.ts";
 
@@ -17,11 +18,15 @@ const PROJECT_DIR = new URL("../..", import.meta.url).pathname;
 /** Folders whose tests start daemons; `deno task ok` leaves them out. */
 const DAEMON_TESTS = ["tests/e2e", "tests/simulation"] as const;
 
+/** Tests with real servers: MinIO, sshd, Toxiproxy. */
+const NETWORK_TESTS = ["tests/network"] as const;
+
 /** Each group is one `deno test`; the leak checks of deno.json hold for all. */
 const GROUPS = {
   // No folders are named: Deno 2.9.6 forgets what to ignore in all but the first of them.
-  unit: ["--doc", `--ignore=${[...DAEMON_TESTS, "tests/bench"].join(",")}`],
+  unit: ["--doc", `--ignore=${[...DAEMON_TESTS, ...NETWORK_TESTS, "tests/bench"].join(",")}`],
   e2e: [...DAEMON_TESTS],
+  network: [...NETWORK_TESTS],
 } as const;
 
 type Group = keyof typeof GROUPS;
@@ -41,13 +46,19 @@ async function main(): Promise<number> {
   const dir = await Deno.makeTempDir({ prefix: "musicfs-run-tests-" });
   try {
     const groups = groupsFor(values.only, values.long);
+    // Beside the other groups, because the first build takes minutes. What it could not build is
+    // missed by the tests that need it.
+    const servers = groups.includes("network") ? installServers(say) : undefined;
     const env = {
       MUSICFS_SKIPS_FILE: join(dir, "skips"),
       ...(values.long ? { MUSICFS_LONG: "1" } : {}),
       ...(values.seed === undefined ? {} : { MUSICFS_SEED: values.seed }),
     };
     const counts: Counts[] = [];
-    for (const group of groups) counts.push(await runGroup(group, { dir, env }));
+    for (const group of groups) {
+      if (group === "network") await servers;
+      counts.push(await runGroup(group, { dir, env }));
+    }
     return summed(counts, await readSkips(env.MUSICFS_SKIPS_FILE));
   } finally {
     await Deno.remove(dir, { recursive: true });
@@ -55,9 +66,9 @@ async function main(): Promise<number> {
 }
 
 function groupsFor(only: string | undefined, isLong: boolean): readonly Group[] {
-  if (only === "unit" || only === "e2e") return [only];
-  if (only !== undefined) throw new Error(`--only is unit or e2e, not ${only}`);
-  return isLong ? ["e2e"] : ["unit", "e2e"];
+  if (only === "unit" || only === "e2e" || only === "network") return [only];
+  if (only !== undefined) throw new Error(`--only is unit, e2e or network, not ${only}`);
+  return isLong ? ["e2e", "network"] : ["unit", "e2e", "network"];
 }
 
 /** Runs one `deno test`, with its own output shown, and reads what it counted. */
