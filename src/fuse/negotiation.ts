@@ -21,6 +21,8 @@ export interface Negotiated {
   flags2: number;
   /** Bytes of the longest READ. */
   readBytesMax: number;
+  /** Bytes that the kernel reads ahead of a reader at most. */
+  readAheadBytes: number;
   /** Whether OPEN may hand the kernel a file to read itself. */
   passthrough: boolean;
   /** Whether a successor may ask for the requests that its predecessor still owed. */
@@ -38,7 +40,7 @@ const WANTED = INIT_FLAG.ASYNC_READ | INIT_FLAG.DO_READDIRPLUS | INIT_FLAG.READD
  */
 export function negotiate(
   request: DataView,
-  options: { passthrough: boolean },
+  options: { passthrough: boolean; readAheadBytes: number },
 ): Negotiated | undefined {
   const at = IN_HEADER_BYTES;
   const major = request.getUint32(at, true);
@@ -54,6 +56,7 @@ export function negotiate(
     minor: Math.min(minor, PROTOCOL_MINOR),
     flags,
     flags2,
+    readAheadBytes: options.readAheadBytes,
     readBytesMax: (flags & INIT_FLAG.MAX_PAGES) !== 0 ? FUSE_READ_BYTES_MAX : 32 * PAGE_BYTES,
     passthrough: (flags2 & INIT_FLAG2.PASSTHROUGH) !== 0,
     resend: (flags2 & INIT_FLAG2.HAS_RESEND) !== 0,
@@ -70,7 +73,7 @@ export function writeInitOut(reply: DataView, at: number, agreed: Negotiated): v
   for (let i = 0; i < INIT_OUT_BYTES; i += 4) reply.setUint32(at + i, 0, true);
   reply.setUint32(at, PROTOCOL_MAJOR, true);
   reply.setUint32(at + 4, agreed.minor, true);
-  reply.setUint32(at + 8, FUSE_READ_BYTES_MAX, true);
+  reply.setUint32(at + 8, agreed.readAheadBytes, true);
   reply.setUint32(at + 12, agreed.flags, true);
   reply.setUint16(at + 16, BACKGROUND_MAX, true);
   reply.setUint16(at + 18, CONGESTION_THRESHOLD, true);

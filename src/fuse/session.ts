@@ -49,6 +49,8 @@ export interface SessionOptions {
   hooks: SessionHooks;
   clock: Clock;
   passthrough: boolean;
+  /** Bytes that the kernel may read ahead of a reader. */
+  readAheadBytes: number;
   /** With more than one, a request that is about to come may be waited for without sleeping. */
   cores: number;
 }
@@ -163,9 +165,9 @@ class Session {
   }
 
   #initialize(request: DataView): void {
-    const { reply, hooks, passthrough } = this.#options;
+    const { reply, hooks, passthrough, readAheadBytes } = this.#options;
     reply.begin(request.getUint32(8, true), request.getUint32(12, true));
-    const agreed = negotiate(request, { passthrough });
+    const agreed = negotiate(request, { passthrough, readAheadBytes });
     if (!agreed) {
       this.#send(reply.error(ERRNO.EINVAL));
       return;

@@ -18,7 +18,7 @@ import { holdOpen } from "./hold_open.ts";
 import { acquireLock } from "./lock.ts";
 import { canonicalMountpoint } from "./mountpoint.ts";
 import { checkMountpoint } from "./mountpoint_check.ts";
-import { raiseReadAhead } from "./read_ahead_setting.ts";
+import { kernelReadAheadBytes, raiseReadAhead } from "./read_ahead_setting.ts";
 import { registerDaemon, registryPlace } from "./registry.ts";
 import { ScanRuns } from "./scan_runs.ts";
 import { removeSession, writeSession } from "./session_file.ts";
@@ -147,6 +147,7 @@ async function startMount(
   const uid = Deno.uid() ?? 0;
   const gid = Deno.gid() ?? 0;
   const directRoots = await directRootsOf(cache, options.clock);
+  const readAheadBytes = kernelReadAheadBytes(config);
   const mount = await FuseMount.start({
     worker,
     cache,
@@ -163,6 +164,7 @@ async function startMount(
     cacheFolders: !hasStaleListings(Deno.osRelease()),
     directRoots,
     passthrough: directRoots.length > 0 && uid === 0,
+    readAheadBytes,
     opened: (version) => holdOpen(cache, version),
     nonce: 1 + Math.floor(options.random() * 2 ** 20),
     clock: options.clock,
@@ -176,7 +178,7 @@ async function startMount(
     agreed: await mount.agreed,
     uid,
   });
-  if (uid === 0) raiseReadAhead(mountpoint, options.log);
+  if (uid === 0) raiseReadAhead(mountpoint, { bytes: readAheadBytes, log: options.log });
   return mount;
 }
 

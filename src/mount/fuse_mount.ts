@@ -39,6 +39,8 @@ export interface FuseMountOptions {
   cacheFolders: boolean;
   directRoots: readonly { origin: string; root: string }[];
   passthrough: boolean;
+  /** Bytes that the kernel may read ahead of a reader. */
+  readAheadBytes: number;
   /** Told when a file that is read through the cache is opened. */
   opened: (version: number) => void;
   /** From 1 to 2^20. */
@@ -176,7 +178,8 @@ export class FuseMount {
   }
 
   #startWorker(): void {
-    const { cache, presentation, cacheFolders, directRoots, passthrough, nonce } = this.#options;
+    const { cache, presentation, cacheFolders, directRoots } = this.#options;
+    const { passthrough, readAheadBytes, nonce } = this.#options;
     const start: WorkerStart = {
       descriptor: this.descriptor,
       cacheDir: cache.config.cacheDir,
@@ -187,6 +190,7 @@ export class FuseMount {
       cacheFolders,
       directRoots,
       passthrough,
+      readAheadBytes,
       nonce,
     };
     this.#worker.postMessage(start);

@@ -78,6 +78,7 @@ async function serve(start: WorkerStart): Promise<number> {
     hooks: hooksOf({ index, reader, direct, counters }),
     clock: systemClock,
     passthrough: start.passthrough,
+    readAheadBytes: start.readAheadBytes,
     cores: navigator.hardwareConcurrency,
   });
 }

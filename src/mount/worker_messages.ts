@@ -16,6 +16,8 @@ export interface WorkerStart {
   directRoots: readonly { origin: string; root: string }[];
   /** Whether the kernel may read those files itself. */
   passthrough: boolean;
+  /** Bytes that the kernel may read ahead of a reader. */
+  readAheadBytes: number;
   /** Random; the high half of handles. */
   nonce: number;
 }

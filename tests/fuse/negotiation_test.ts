@@ -21,11 +21,15 @@ function initRequest(
 Deno.test("negotiate() takes only what the kernel offers", () => {
   const agreed = negotiate(initRequest({ minor: 45, flags: ALL, flags2: ALL }), {
     passthrough: true,
+    readAheadBytes: 65_536,
   });
   assert(agreed?.passthrough && agreed.resend);
   assert.equal(agreed.readBytesMax, 1024 * 1024);
 
-  const none = negotiate(initRequest({ minor: 45, flags: 0 }), { passthrough: true });
+  const none = negotiate(initRequest({ minor: 45, flags: 0 }), {
+    passthrough: true,
+    readAheadBytes: 65_536,
+  });
   assert(none);
   assert.equal(none.flags, 0);
   assert.equal(none.flags2, 0);
@@ -34,27 +38,40 @@ Deno.test("negotiate() takes only what the kernel offers", () => {
 
 Deno.test("negotiate() reads flags2 only if the kernel says that it sent them", () => {
   const flags = ALL & ~INIT_FLAG.INIT_EXT;
-  const agreed = negotiate(initRequest({ minor: 45, flags, flags2: ALL }), { passthrough: true });
+  const agreed = negotiate(initRequest({ minor: 45, flags, flags2: ALL }), {
+    passthrough: true,
+    readAheadBytes: 65_536,
+  });
   assert.equal(agreed?.flags2, 0);
 });
 
 Deno.test("negotiate() asks for passthrough only if it is wanted", () => {
   const request = initRequest({ minor: 45, flags: ALL, flags2: ALL });
-  assert.equal(negotiate(request, { passthrough: false })?.flags2, INIT_FLAG2.HAS_RESEND);
+  assert.equal(
+    negotiate(request, { passthrough: false, readAheadBytes: 65_536 })?.flags2,
+    INIT_FLAG2.HAS_RESEND,
+  );
 });
 
 Deno.test("negotiate() refuses kernels it cannot talk to", () => {
   assert.equal(
-    negotiate(initRequest({ major: 8, minor: 0, flags: 0 }), { passthrough: false }),
+    negotiate(initRequest({ major: 8, minor: 0, flags: 0 }), {
+      passthrough: false,
+      readAheadBytes: 65_536,
+    }),
     undefined,
   );
-  assert.equal(negotiate(initRequest({ minor: 30, flags: 0 }), { passthrough: false }), undefined);
+  assert.equal(
+    negotiate(initRequest({ minor: 30, flags: 0 }), { passthrough: false, readAheadBytes: 65_536 }),
+    undefined,
+  );
 });
 
 Deno.test("writeInitOut() fills the kernel's structure and nothing beside it", () => {
   const bytes = new Uint8Array(16 + sizeOf("fuse_init_out") + 8).fill(0xaa);
   const agreed = negotiate(initRequest({ minor: 99, flags: ALL, flags2: ALL }), {
     passthrough: true,
+    readAheadBytes: 65_536,
   });
   assert(agreed);
   writeInitOut(new DataView(bytes.buffer), 16, agreed);
@@ -63,7 +80,7 @@ Deno.test("writeInitOut() fills the kernel's structure and nothing beside it", (
   assert.equal(out.u32("minor"), 45);
   assert.equal(out.u32("flags"), agreed.flags);
   assert.equal(out.u32("flags2"), agreed.flags2);
-  assert.equal(out.u32("max_readahead"), 1024 * 1024);
+  assert.equal(out.u32("max_readahead"), 65_536);
   assert.equal(out.u16("max_pages"), 256);
   assert.equal(out.u32("time_gran"), 1);
   assert.deepEqual([...bytes.subarray(0, 16)], new Array(16).fill(0xaa));
