@@ -1,3 +1,4 @@
+import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { checked, libc } from "../base/posix.ts";
 import { ERRNO, errnoOf, readErrnoOf } from "../fuse/errno.ts";
@@ -9,6 +10,7 @@ import type { Library } from "../library/library.ts";
 import type { Namespace } from "../library/namespace.ts";
 import { entryIdOf } from "../library/node_id.ts";
 import type { FileReader } from "../reader/file_reader.ts";
+import { ReadFailures } from "./read_failures.ts";
 
 /** Why a reader's wait was ended, for the reply. */
 const INTERRUPTED = Symbol("interrupted");
@@ -23,6 +25,7 @@ export interface DeferredParts {
   namespace: Namespace;
   library: Library;
   reader: FileReader;
+  clock: Clock;
   log: Log;
 }
 
@@ -36,9 +39,11 @@ export class DeferredRequests {
   readonly #parts: DeferredParts;
   readonly #waiting = new Map<string, AbortController>();
   readonly #running = new Set<Promise<void>>();
+  readonly #failures: ReadFailures;
 
   constructor(parts: DeferredParts) {
     this.#parts = parts;
+    this.#failures = new ReadFailures(parts);
   }
 
   /** Requests that are not answered yet. */
@@ -106,7 +111,7 @@ export class DeferredRequests {
       this.#send(replyTo(request, bytes), OUT_HEADER_BYTES + bytes.length);
     } catch (error) {
       if (signal.aborted) throw error;
-      log.warning("Cannot read", { path: version.sources[0].path, offset, length, error });
+      this.#failures.note({ subject: version.sources[0].path, error });
       this.#error(request, readErrnoOf(error));
       if (readErrnoOf(error) !== ERRNO.ESTALE) return;
       await library.refresh(entryIdOf(node), { signal }).catch((cause) =>
@@ -119,8 +124,8 @@ export class DeferredRequests {
     const interrupted = signal.aborted && signal.reason === INTERRUPTED;
     const errno = interrupted ? ERRNO.EINTR : signal.aborted ? ERRNO.EIO : errnoOf(error);
     if (!signal.aborted) {
-      const opcode = request.getUint32(4, true);
-      this.#parts.log.warning("Cannot answer", { opcode, node: nodeOf(request), error });
+      const subject = `opcode ${request.getUint32(4, true)} on node ${nodeOf(request)}`;
+      this.#failures.note({ subject, error });
     }
     this.#error(request, errno);
   }

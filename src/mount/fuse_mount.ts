@@ -81,7 +81,14 @@ export class FuseMount {
       cacheFolders: options.cacheFolders,
       answersUnlisted: true,
     });
-    this.#requests = new DeferredRequests({ ...cache, descriptor, operations, reply, log });
+    this.#requests = new DeferredRequests({
+      ...cache,
+      descriptor,
+      operations,
+      reply,
+      clock: options.clock,
+      log,
+    });
     this.#notifier = new Notifier(descriptor);
     cache.space.onEvict(() => {
       this.counters.evictions += 1;

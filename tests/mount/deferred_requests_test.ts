@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { setImmediate } from "node:timers/promises";
 import { MusicfsError } from "../../src/base/errors.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { libc, O_CREAT, O_RDWR, openFile } from "../../src/base/posix.ts";
 import type { Operations } from "../../src/fuse/operations.ts";
@@ -38,6 +39,7 @@ async function answering(
     reader: {
       read: (_: unknown, __: unknown, options: ReadOptions) => read(options),
     } as unknown as FileReader,
+    clock: systemClock,
     log: silentLog,
   });
   return {
