@@ -4,6 +4,7 @@
  * expect: only what no package can bring (privileges, kernel features) may be missing.
  */
 
+import { MINIO_URL, TOXIPROXY_URL } from "./servers/compose.ts";
 import { installed, MINIO, TOXIPROXY } from "./servers/programs.ts";
 
 interface Requirement {
@@ -61,13 +62,12 @@ export const REQUIREMENTS = {
   openssl: program("openssl", "openssl"),
   unzip: program("unzip", "unzip"),
   minio: {
-    isMet: () => env("MUSICFS_TEST_MINIO_URL") !== undefined || installed(MINIO) !== undefined,
+    isMet: () => isNamed(MINIO_URL) || installed(MINIO) !== undefined,
     remedy: "MinIO is missing: deno run -A tests/support/servers/main.ts --install",
     isBuilt: true,
   },
   toxiproxy: {
-    isMet: () =>
-      env("MUSICFS_TEST_TOXIPROXY_URL") !== undefined || installed(TOXIPROXY) !== undefined,
+    isMet: () => isNamed(TOXIPROXY_URL) || installed(TOXIPROXY) !== undefined,
     remedy: "Toxiproxy is missing: deno run -A tests/support/servers/main.ts --install",
     isBuilt: true,
   },
@@ -157,8 +157,9 @@ function exists(path: string): boolean {
   }
 }
 
-function env(name: string): string | undefined {
-  return Deno.env.get(name) || undefined;
+/** Whether a variable names a server that runs somewhere else. */
+function isNamed(variable: string): boolean {
+  return Boolean(Deno.env.get(variable));
 }
 
 function kernelIsAtLeast(major: number, minor: number): boolean {

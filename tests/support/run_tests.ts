@@ -9,6 +9,7 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { installMissing } from "./bootstrap.ts";
+import { composeServers } from "./servers/compose.ts";
 import { installServers } from "./servers/install.ts";
 import { countReport, type Counts } from "./junit_report.ts";
 import type { Skip } from "./requirements.ts";
@@ -48,8 +49,11 @@ async function main(): Promise<number> {
     const groups = groupsFor(values.only, values.long);
     // Beside the other groups, because the first build takes minutes. What it could not build is
     // missed by the tests that need it.
-    const servers = groups.includes("network") ? installServers(say) : undefined;
+    const running = groups.includes("network") ? await composeServers() : {};
+    const needsServers = groups.includes("network") && Object.keys(running).length === 0;
+    const servers = needsServers ? installServers(say) : undefined;
     const env = {
+      ...running,
       MUSICFS_SKIPS_FILE: join(dir, "skips"),
       ...(values.long ? { MUSICFS_LONG: "1" } : {}),
       ...(values.seed === undefined ? {} : { MUSICFS_SEED: values.seed }),

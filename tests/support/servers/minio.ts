@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { type TempDir, tempDir } from "../temp_dir.ts";
+import { ComposeService, MINIO_URL, namedServer, type RunningServer } from "./compose.ts";
 import { accepts, freePort } from "./free_port.ts";
 import { MINIO, required } from "./programs.ts";
 import { ServerProcess } from "./server_process.ts";
@@ -33,30 +34,36 @@ export async function startMinio(options: MinioOptions = {}): Promise<Minio> {
 
 /** A running MinIO; ends with its scope. */
 export class Minio implements AsyncDisposable {
-  readonly accessKey = "musicfs-test";
-  readonly secretKey = `secret-${crypto.randomUUID()}`;
+  readonly accessKey: string;
+  readonly secretKey: string;
   readonly region = "us-east-1";
   readonly port: number;
   readonly endpoint: string;
   readonly #dir: TempDir;
   readonly #isTls: boolean;
-  #process: ServerProcess | undefined;
+  #running: RunningServer | undefined;
 
   private constructor(dir: TempDir, options: MinioOptions) {
     this.#dir = dir;
     this.#isTls = options.tls !== undefined;
-    this.port = options.port ?? freePort();
+    // What must be the test's own is not what somebody else has started.
+    const isOwn = this.#isTls || options.dir !== undefined || options.port !== undefined;
+    const named = isOwn ? undefined : namedServer(MINIO_URL);
+    this.accessKey = named?.username ?? "musicfs-test";
+    this.secretKey = named?.password ?? `secret-${crypto.randomUUID()}`;
+    this.port = named ? Number(named.port) : options.port ?? freePort();
+    if (named) this.#running = new ComposeService("minio", this.port);
     this.endpoint = `${this.#isTls ? "https" : "http"}://127.0.0.1:${this.port}`;
   }
 
   static async start(dir: TempDir, options: MinioOptions): Promise<Minio> {
     const minio = new Minio(dir, options);
-    await minio.#spawn(options);
+    minio.#running ??= await minio.#spawn(options);
     try {
       for (const bucket of options.buckets ?? []) await minio.makeBucket(bucket);
       return minio;
     } catch (error) {
-      await minio.kill();
+      await minio.#running[Symbol.asyncDispose]();
       throw error;
     }
   }
@@ -95,7 +102,7 @@ export class Minio implements AsyncDisposable {
   }
 
   async kill(): Promise<void> {
-    await this.#process?.kill();
+    await this.#server.kill();
   }
 
   async start(): Promise<void> {
@@ -111,8 +118,24 @@ export class Minio implements AsyncDisposable {
     this.#server.thaw();
   }
 
+  /** Makes an empty bucket; one that an earlier test left is emptied. */
   async makeBucket(bucket: string): Promise<void> {
-    await this.request({ method: "PUT", path: `/${bucket}` });
+    if (this.#server instanceof ServerProcess) {
+      await this.request({ method: "PUT", path: `/${bucket}` });
+      return;
+    }
+    await this.request({ method: "PUT", path: `/${bucket}` }).catch(() => {});
+    for (let keys = await this.keys(bucket); keys.length > 0; keys = await this.keys(bucket)) {
+      for (const key of keys) await this.remove(bucket, key);
+    }
+  }
+
+  /** Up to 1,000 keys, the first. */
+  async keys(bucket: string): Promise<string[]> {
+    const query = { "list-type": "2", "encoding-type": "url" };
+    const xml = await this.request({ method: "GET", path: `/${bucket}`, query });
+    const found = xml.matchAll(/<Key>([^<]*)<\/Key>/g);
+    return [...found].map(([, key = ""]) => decodeURIComponent(key.replaceAll("+", " ")));
   }
 
   async put(bucket: string, key: string, body: Uint8Array | string): Promise<void> {
@@ -193,23 +216,23 @@ export class Minio implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.kill();
+    await this.#server[Symbol.asyncDispose]();
     await this.#dir[Symbol.asyncDispose]();
   }
 
-  get #server(): ServerProcess {
-    if (!this.#process) throw new Error("MinIO was never started");
-    return this.#process;
+  get #server(): RunningServer {
+    if (!this.#running) throw new Error("MinIO was never started");
+    return this.#running;
   }
 
-  async #spawn(options: MinioOptions): Promise<void> {
+  async #spawn(options: MinioOptions): Promise<ServerProcess> {
     const certs = join(this.#dir.path, "certs");
     await Deno.mkdir(join(certs, "CAs"), { recursive: true });
     if (options.tls) {
       await Deno.writeTextFile(join(certs, "public.crt"), options.tls.certificate);
       await Deno.writeTextFile(join(certs, "private.key"), options.tls.key);
     }
-    this.#process = await ServerProcess.start({
+    return await ServerProcess.start({
       name: "minio",
       program: required(MINIO),
       args: [

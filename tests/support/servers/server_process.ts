@@ -1,6 +1,7 @@
 /** A server beside a test: its process, the processes it forked, its log. */
 
 import { eventually, within } from "../process.ts";
+import type { RunningServer } from "./compose.ts";
 
 /** Longest wait for a server to answer, in ms; MinIO takes 1 to 2 s here, far more on a busy machine. */
 const READY_MS_MAX = 60_000;
@@ -25,7 +26,7 @@ export interface ServerCommand {
  * One server. It can be stopped and started again with the same ports and data, and it dies with the
  * thread that started it, also when a test run is killed.
  */
-export class ServerProcess implements AsyncDisposable {
+export class ServerProcess implements RunningServer {
   readonly #command: ServerCommand;
   #child: Deno.ChildProcess | undefined;
 

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { output } from "../process.ts";
 import { type TempDir, tempDir } from "../temp_dir.ts";
+import { ComposeService, namedServer, type RunningServer, SFTP_URL } from "./compose.ts";
 import { accepts, freePort } from "./free_port.ts";
 import { ServerProcess } from "./server_process.ts";
 
@@ -53,23 +54,35 @@ export class Sshd implements AsyncDisposable {
   /** `SHA256:…`, as `ssh-keygen -l` prints it. */
   fingerprint = "";
   readonly #dir: TempDir;
-  #process: ServerProcess | undefined;
+  #running: RunningServer | undefined;
 
   private constructor(dir: TempDir, options: SshdOptions) {
     this.#dir = dir;
-    this.port = options.port ?? freePort();
-    this.user = Deno.env.get("USER") ?? (Deno.uid() === 0 ? "root" : `${Deno.uid()}`);
+    // What must be the test's own is not what somebody else has started.
+    const isOwn = options.config !== undefined || options.port !== undefined;
+    const named = isOwn ? undefined : namedServer(SFTP_URL);
+    this.port = named ? Number(named.port) : options.port ?? freePort();
+    if (named) this.#running = new ComposeService("sftp", this.port);
+    this.user = named?.username ?? Deno.env.get("USER") ??
+      (Deno.uid() === 0 ? "root" : `${Deno.uid()}`);
     this.identityFile = join(dir.path, "id_ed25519");
     this.knownHosts = join(dir.path, "known_hosts");
-    this.passwordUser = options.withPassword
+    this.passwordUser = named
+      ? { name: named.username, password: named.password }
+      : options.withPassword
       ? { name: "musicfs-test", password: `password-${crypto.randomUUID()}` }
       : undefined;
   }
 
   static async start(dir: TempDir, options: SshdOptions): Promise<Sshd> {
     const sshd = new Sshd(dir, options);
-    await sshd.#makeKeys();
-    await sshd.#spawn(options);
+    await makeKey(sshd.identityFile);
+    if (sshd.#running instanceof ComposeService) {
+      await sshd.#adopt(sshd.#running);
+    } else {
+      await sshd.#makeHostKey();
+      sshd.#running = await sshd.#spawn(options);
+    }
     return sshd;
   }
 
@@ -98,7 +111,7 @@ export class Sshd implements AsyncDisposable {
   }
 
   async kill(): Promise<void> {
-    await this.#process?.kill();
+    await this.#server.kill();
   }
 
   async start(): Promise<void> {
@@ -116,6 +129,7 @@ export class Sshd implements AsyncDisposable {
 
   /** Another host key from the next `start` on, as if somebody stood in between. */
   async replaceHostKey(): Promise<void> {
+    if (this.#server instanceof ComposeService) throw new Error("sshd runs in a container");
     const path = join(this.#dir.path, "host_key");
     await Deno.remove(path);
     await Deno.remove(`${path}.pub`);
@@ -123,28 +137,41 @@ export class Sshd implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.kill();
+    await this.#server[Symbol.asyncDispose]();
     await this.#dir[Symbol.asyncDispose]();
   }
 
-  get #server(): ServerProcess {
-    if (!this.#process) throw new Error("sshd was never started");
-    return this.#process;
+  get #server(): RunningServer {
+    if (!this.#running) throw new Error("sshd was never started");
+    return this.#running;
   }
 
-  async #makeKeys(): Promise<void> {
+  /** Lets our key in, and learns the host key: the container's, on this machine. */
+  async #adopt(service: ComposeService): Promise<void> {
+    const key = await Deno.readTextFile(`${this.identityFile}.pub`);
+    await service.exec(["sh", "-c", "cat >> /config/.ssh/authorized_keys"], key);
+    const words = ["-t", "ed25519", "-p", `${this.port}`, this.host];
+    const line = await output("ssh-keyscan", words);
+    await this.#know(line.split(" ").slice(1).join(" "));
+  }
+
+  async #makeHostKey(): Promise<void> {
     const hostKey = join(this.#dir.path, "host_key");
     await makeKey(hostKey);
-    await makeKey(this.identityFile);
-    const [type, key] = (await Deno.readTextFile(`${hostKey}.pub`)).split(" ");
-    this.knownHostsLine = `[${this.host}]:${this.port} ${type} ${key}`;
-    await Deno.writeTextFile(this.knownHosts, `${this.knownHostsLine}\n`);
-    const listed = await output("ssh-keygen", ["-l", "-E", "sha256", "-f", `${hostKey}.pub`]);
-    this.fingerprint = listed.split(" ")[1] ?? "";
     await Deno.copyFile(`${this.identityFile}.pub`, join(this.#dir.path, "authorized_keys"));
+    await this.#know(await Deno.readTextFile(`${hostKey}.pub`));
   }
 
-  async #spawn(options: SshdOptions): Promise<void> {
+  /** `publicKey`: type and key, as in a `.pub` file. */
+  async #know(publicKey: string): Promise<void> {
+    const [type, key] = publicKey.trim().split(" ");
+    this.knownHostsLine = `[${this.host}]:${this.port} ${type} ${key}`;
+    await Deno.writeTextFile(this.knownHosts, `${this.knownHostsLine}\n`);
+    const listed = await output("ssh-keygen", ["-l", "-E", "sha256", "-f", this.knownHosts]);
+    this.fingerprint = listed.split(" ")[1] ?? "";
+  }
+
+  async #spawn(options: SshdOptions): Promise<ServerProcess> {
     const path = (name: string): string => join(this.#dir.path, name);
     await Deno.writeTextFile(path("sshd_config"), this.#config(options.config ?? []));
     if (Deno.uid() === 0) await Deno.mkdir("/run/sshd", { recursive: true, mode: 0o755 });
@@ -152,7 +179,7 @@ export class Sshd implements AsyncDisposable {
     const [program = SSHD, ...args] = options.withPassword
       ? await this.#withOwnUsers(words)
       : words;
-    this.#process = await ServerProcess.start({
+    return await ServerProcess.start({
       name: "sshd",
       program,
       args,

@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { type TempDir, tempDir } from "../temp_dir.ts";
+import { namedServer, TOXIPROXY_URL } from "./compose.ts";
 import { freePort } from "./free_port.ts";
 import { required, TOXIPROXY } from "./programs.ts";
 import { ServerProcess } from "./server_process.ts";
@@ -26,9 +27,8 @@ export interface ToxicAttributes {
 
 export type ToxicType = keyof ToxicAttributes;
 
-export interface Toxic {
-  type: ToxicType;
-  attributes: ToxicAttributes[ToxicType];
+/** Which connections have a toxic, and in which direction. */
+export interface ToxicScope {
   /** Default downstream: from the server to the client. */
   stream?: "downstream" | "upstream";
   /** Chance that a connection has it, 0 to 1; default 1. */
@@ -37,6 +37,8 @@ export interface Toxic {
 
 /** Starts Toxiproxy on a free loopback port and waits until it answers. */
 export async function startToxiproxy(options: { port?: number } = {}): Promise<Toxiproxy> {
+  const named = options.port === undefined ? namedServer(TOXIPROXY_URL) : undefined;
+  if (named) return Toxiproxy.at(named.origin);
   const dir = await tempDir("toxiproxy");
   try {
     return await Toxiproxy.start(dir, options.port ?? freePort());
@@ -125,7 +127,7 @@ export class Proxy implements AsyncDisposable {
   async add<T extends ToxicType>(
     type: T,
     attributes: ToxicAttributes[T],
-    options: Pick<Toxic, "stream" | "toxicity"> = {},
+    options: ToxicScope = {},
   ): Promise<string> {
     const name = `${type}-${this.#toxics++}`;
     const { stream = "downstream", toxicity = 1 } = options;
