@@ -1,14 +1,111 @@
-import { MusicfsError } from "../base/errors.ts";
+import type { ByteRange } from "../base/bytes.ts";
+import { orAborted } from "../base/concurrency.ts";
+import type { Log } from "../base/log.ts";
 import type { OpenedOrigin, OpenOptions, OriginAddress } from "./open.ts";
+import type { CallOptions, OriginEntry, OriginFile } from "./origin.ts";
+import { connectSftp } from "./sftp_connect.ts";
+import { sftpError } from "./sftp_errors.ts";
+import { explained, fullPath, listFolder, type SftpPlace, statPath } from "./sftp_listing.ts";
+import type { ParsedKeys } from "./sftp_login.ts";
+import { SftpPool } from "./sftp_pool.ts";
+import { readRange } from "./sftp_read.ts";
+import { SftpSession } from "./sftp_session.ts";
 import { parseSftpUrl } from "./sftp_url.ts";
 
-/** Placeholder: its helper writes it. */
-export class SftpOrigin {
-  static open({ name, url }: OriginAddress, _options: OpenOptions): OpenedOrigin {
-    parseSftpUrl(url);
-    throw new MusicfsError("invalid", `Cannot use origin "${name}": not written yet`, {
-      op: "origin.open",
-      subject: name,
+const READ = "sftp.read";
+
+/**
+ * A folder of a server that is reached by SSH.
+ *
+ * Each call makes one attempt on one session of a pool. A call is left at once when its signal says
+ * so; what the server still answers to it is dropped.
+ */
+export class SftpOrigin implements OpenedOrigin {
+  readonly #pool: SftpPool;
+  readonly #place: SftpPlace;
+  readonly #log: Log;
+  /** Whether names that are not UTF-8 were logged since the root was last listed. */
+  #told = false;
+
+  constructor(readonly name: string, pool: SftpPool, options: { place: SftpPlace; log: Log }) {
+    this.#pool = pool;
+    this.#place = options.place;
+    this.#log = options.log;
+  }
+
+  /** Nothing is connected before the first call. Throws `invalid` for a URL that cannot be used. */
+  static open({ name, url }: OriginAddress, { log, clock, env }: OpenOptions): SftpOrigin {
+    const address = parseSftpUrl(url);
+    const keys: ParsedKeys = new Map();
+    const pool = new SftpPool({
+      name,
+      clock,
+      sessionsMax: address.sessions,
+      async connect(signal): Promise<SftpSession> {
+        const environment = { name, env };
+        const connection = await connectSftp({ address, environment, keys, clock, signal });
+        log.debug("Opened an SFTP session", { origin: name });
+        return new SftpSession(connection, { name: `origin "${name}"`, clock });
+      },
     });
+    return new SftpOrigin(name, pool, { place: { root: address.root }, log });
+  }
+
+  async *list(folder: string, { signal, onProgress }: CallOptions): AsyncIterable<OriginEntry> {
+    const place = this.#place;
+    fullPath(place, folder, "sftp.list");
+    const { entries, notUtf8 } = await this.#call(
+      signal,
+      undefined,
+      (session) => listFolder(session, folder, { place, signal, onProgress }),
+    );
+    if (folder === "") this.#told = false;
+    if (notUtf8 > 0 && !this.#told) {
+      this.#told = true;
+      const fields = { origin: this.name, folder, names: notUtf8 };
+      this.#log.warning("Skipped names that are not UTF-8; rename them at the origin", fields);
+    }
+    yield* entries;
+  }
+
+  async stat(path: string, { signal }: CallOptions): Promise<OriginEntry> {
+    const place = this.#place;
+    fullPath(place, path, "sftp.stat");
+    return await this.#call(signal, undefined, (session) => statPath(session, path, { place }));
+  }
+
+  async read(
+    file: OriginFile,
+    range: ByteRange,
+    { signal, onProgress }: CallOptions,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const { path, size } = file;
+    const full = fullPath(this.#place, path, READ);
+    const end = range.offset + range.length;
+    if (range.offset < 0 || range.length < 0 || end > size) {
+      const reason = `bytes ${range.offset} to ${end} are not in its ${size} bytes`;
+      throw sftpError("invalid", path, { op: READ, reason });
+    }
+    return await this.#call(signal, full, async (session) => {
+      try {
+        return await readRange(session, { file, range }, { full, signal, onProgress });
+      } catch (error) {
+        if (signal.aborted) throw error;
+        throw await explained(session, error, { place: this.#place, path, op: READ });
+      }
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pool[Symbol.asyncDispose]();
+  }
+
+  async #call<T>(
+    signal: AbortSignal,
+    path: string | undefined,
+    call: (session: SftpSession) => Promise<T>,
+  ): Promise<T> {
+    const session = await this.#pool.session(signal, path);
+    return await orAborted(call(session), signal);
   }
 }
