@@ -5,7 +5,7 @@ import { inOrder } from "./federation.ts";
 import { everything, originKey, u32At } from "./keys.ts";
 import { readOrder, writeOrder } from "./library_meta.ts";
 import type { Namespace } from "./namespace.ts";
-import { NamespaceEdit } from "./namespace_edit.ts";
+import { NamespaceEdit, type Takeover } from "./namespace_edit.ts";
 import { ROOT_ID } from "./node_id.ts";
 import { dropSource, entriesBelow, replaceSources, type SourceRemoval } from "./source_edit.ts";
 
@@ -15,6 +15,8 @@ export interface AdoptParts {
   namespace: Namespace;
   /** Wall-clock ms. */
   nowMs: number;
+  /** Told of versions that another source took over. */
+  onTakeover?: ((takeover: Takeover) => void) | undefined;
 }
 
 /**
@@ -36,7 +38,7 @@ export function adoptOrigins(parts: AdoptParts, identities: readonly string[]): 
   if (kept.some((origin, i) => i > 0 && rankOf(origin) < rankOf(kept[i - 1] ?? 0))) {
     reorder(parts, rankOf);
   }
-  NamespaceEdit.run(parts, (edit) => {
+  change(parts, (edit) => {
     const root = namespace.entry(ROOT_ID);
     if (!root) return;
     const sources = order.map((origin) =>
@@ -46,6 +48,12 @@ export function adoptOrigins(parts: AdoptParts, identities: readonly string[]): 
     writeOrder(index, order);
   });
   return order;
+}
+
+function change(parts: AdoptParts, work: (edit: NamespaceEdit) => void): void {
+  const takeovers: Takeover[] = [];
+  NamespaceEdit.run({ ...parts, takeovers }, work);
+  for (const takeover of takeovers) parts.onTakeover?.(takeover);
 }
 
 /** The number of an origin; a new one gets the next. */
@@ -64,7 +72,7 @@ function numberOf(index: Index, identity: string): number {
 function dropBelow(parts: AdoptParts, { id, origin, rankOf }: SourceRemoval): void {
   let ids: number[] = [];
   const commit = (): void => {
-    NamespaceEdit.run(parts, (edit) => {
+    change(parts, (edit) => {
       for (const id of ids) dropSource(edit, { id, origin, rankOf });
     });
     ids = [];
@@ -88,7 +96,7 @@ function reorder(parts: AdoptParts, rankOf: (origin: number) => number): void {
       ids.push(u32At(key, 0));
       if (ids.length >= COMMIT_CHANGES_MAX) break;
     }
-    NamespaceEdit.run(parts, (edit) => {
+    change(parts, (edit) => {
       for (const id of ids) {
         const sources = parts.namespace.entry(id)?.sources;
         if (id === ROOT_ID || sources === undefined || sources.length < 2) continue;

@@ -3,7 +3,7 @@ import type { Index } from "../store/index.ts";
 import type { EntryEvent, EventListener } from "./entry_event.ts";
 import type { FolderChange } from "./folder_change.ts";
 import type { Namespace } from "./namespace.ts";
-import { NamespaceEdit } from "./namespace_edit.ts";
+import { NamespaceEdit, type Takeover } from "./namespace_edit.ts";
 
 /** Changes in one transaction, about 50 ms of work. */
 export const COMMIT_CHANGES_MAX = 2_000;
@@ -18,6 +18,8 @@ const COMMIT_DELAY_MS = 30;
 interface Committed {
   changes: FolderChange[];
   events: EntryEvent[];
+  takeovers: Takeover[];
+  leftUnproven: boolean;
 }
 
 interface Work {
@@ -35,6 +37,10 @@ export interface CommitterParts {
   onChange: (changes: FolderChange[]) => void;
   /** Told of each commit, too, if there is anybody. */
   listener: () => EventListener | undefined;
+  /** Told of versions that another source took over, before `onChange` is. */
+  onTakeover?: ((takeover: Takeover) => void) | undefined;
+  /** Told that there are files whose sources are yet to be compared. */
+  onUnproven?: () => void;
 }
 
 /**
@@ -122,11 +128,25 @@ export class Committer {
   #run(change: (edit: NamespaceEdit) => void): Committed {
     const { index, namespace, clock, listener } = this.#parts;
     const events: EntryEvent[] = [];
-    const parts = { index, namespace, nowMs: clock.now(), ...(listener() && { events }) };
-    return { changes: NamespaceEdit.run(parts, change), events };
+    const takeovers: Takeover[] = [];
+    const parts = {
+      index,
+      namespace,
+      nowMs: clock.now(),
+      takeovers,
+      ...(listener() && { events }),
+    };
+    let leftUnproven = false;
+    const changes = NamespaceEdit.run(parts, (edit) => {
+      change(edit);
+      leftUnproven = edit.leftUnproven;
+    });
+    return { changes, events, takeovers, leftUnproven };
   }
 
-  #tell({ changes, events }: Committed): void {
+  #tell({ changes, events, takeovers, leftUnproven }: Committed): void {
+    for (const takeover of takeovers) this.#parts.onTakeover?.(takeover);
+    if (leftUnproven) this.#parts.onUnproven?.();
     if (events.length > 0) this.#parts.listener()?.(events);
     if (changes.length > 0) this.#parts.onChange(changes);
   }

@@ -7,6 +7,7 @@
 import type { OriginEntry } from "../origins/origin.ts";
 import type { EntrySource } from "./entry.ts";
 import { TEXT_BYTES_MAX } from "./entry_record.ts";
+import { PackedEntries } from "./packed_entries.ts";
 
 const NAME_BYTES_MAX = 255;
 const INT64_MAX = 2n ** 63n - 1n;
@@ -20,23 +21,17 @@ export interface KnownChild {
   hidden: boolean;
 }
 
-/** A child that is there still, and what the origin says of it now. */
-export interface ListedChild {
-  id: number;
-  entry: OriginEntry;
-}
-
-/** What has changed in one folder at one origin. */
+/** What has changed in one folder at one origin. Places are those of the listing. */
 export interface FolderDelta {
   /** Names that are new at this origin, in the order of their names. */
-  added: OriginEntry[];
+  added: Uint32Array;
   /** Size, time (ns), version or target differs. */
-  modified: ListedChild[];
+  modified: number[];
   /** What was a file is a folder now, or the like. */
-  replaced: ListedChild[];
-  /** Candidates for removal: only a complete and healthy listing may say so. */
+  replaced: { id: number; place: number }[];
+  /** Ids of candidates for removal: only a complete and healthy listing may say so. */
   missing: number[];
-  /** Folders that were there before and still are, but for hidden ones. */
+  /** Ids of folders that were there before and still are, but for hidden ones. */
   folders: number[];
 }
 
@@ -47,7 +42,7 @@ export function nameOf(path: string): string {
 
 /** A folder's listing by an origin: each name once, and none that is hostile. */
 export class Listing {
-  readonly entries = new Map<string, OriginEntry>();
+  readonly #entries = new PackedEntries();
   readonly #prefix: string;
   readonly #hidden: ReadonlySet<string>;
   /** Files and folders among the entries. */
@@ -63,20 +58,39 @@ export class Listing {
     this.#hidden = hidden;
   }
 
+  /** Names that were taken. */
+  get count(): number {
+    return this.#entries.count;
+  }
+
   add(entry: OriginEntry): void {
     const name = entry.path.slice(this.#prefix.length);
     if (this.#hidden.has(name)) return;
-    if (
-      !entry.path.startsWith(this.#prefix) || !isName(name) || !isSound(entry) ||
-      this.entries.has(name)
-    ) {
+    const isGood = entry.path.startsWith(this.#prefix) && isName(name) && isSound(entry);
+    if (!isGood || !this.#entries.add({ ...entry, name })) {
       this.refused += 1;
       this.firstRefused ??= entry.path;
       return;
     }
     if (entry.kind === "file") this.files += 1;
     else if (entry.kind === "folder") this.folders += 1;
-    this.entries.set(name, entry);
+  }
+
+  /** The place of a name; -1 if it is not there. */
+  find(name: string): number {
+    return this.#entries.find(name);
+  }
+
+  at(place: number): OriginEntry {
+    const { name, ...entry } = this.#entries.at(place);
+    return { path: this.#prefix + name, ...entry };
+  }
+
+  /** Puts places into the order of their names. O(n) for an origin that lists them in order. */
+  inOrder(places: Uint32Array): Uint32Array {
+    const compare = (a: number, b: number): number => this.#entries.compareNames(a, b);
+    const isSorted = places.every((place, i) => i === 0 || compare(places[i - 1] ?? 0, place) < 0);
+    return isSorted ? places : places.sort(compare);
   }
 }
 
@@ -84,12 +98,15 @@ export class Listing {
  * Finds what differs between a folder's known children and its complete listing.
  *
  * `compare` takes every known child once, so that a great folder can be compared piece by piece;
- * `finish` then gives what remains. It takes the listing's entries out as it goes.
+ * `finish` then gives what remains.
  */
 export class DeltaDetector {
-  readonly #remaining: Map<string, OriginEntry>;
+  readonly #listing: Listing;
+  /** Of each place, whether its name was known. */
+  readonly #known: Uint8Array;
+  #knownCount = 0;
   readonly #delta: FolderDelta = {
-    added: [],
+    added: new Uint32Array(),
     modified: [],
     replaced: [],
     missing: [],
@@ -97,27 +114,33 @@ export class DeltaDetector {
   };
 
   constructor(listing: Listing) {
-    this.#remaining = listing.entries;
+    this.#listing = listing;
+    this.#known = new Uint8Array(listing.count);
   }
 
   compare({ id, name, source, hidden }: KnownChild): void {
-    const entry = this.#remaining.get(name);
-    if (entry === undefined) {
+    const place = this.#listing.find(name);
+    if (place < 0 || this.#known[place] === 1) {
       this.#delta.missing.push(id);
       return;
     }
-    this.#remaining.delete(name);
-    if (entry.kind !== source.kind) this.#delta.replaced.push({ id, entry });
+    this.#known[place] = 1;
+    this.#knownCount += 1;
+    const entry = this.#listing.at(place);
+    if (entry.kind !== source.kind) this.#delta.replaced.push({ id, place });
     else {
       if (entry.kind === "folder" && !hidden) this.#delta.folders.push(id);
-      if (isModified(source, entry)) this.#delta.modified.push({ id, entry });
+      if (isModified(source, entry)) this.#delta.modified.push(place);
     }
   }
 
   finish(): FolderDelta {
-    this.#delta.added = [...this.#remaining.values()];
-    this.#delta.added.sort((a, b) => a.path < b.path ? -1 : 1);
-    return this.#delta;
+    const added = new Uint32Array(this.#listing.count - this.#knownCount);
+    let count = 0;
+    for (let place = 0; place < this.#known.length; place += 1) {
+      if (this.#known[place] === 0) added[count++] = place;
+    }
+    return { ...this.#delta, added: this.#listing.inOrder(added) };
   }
 }
 

@@ -13,6 +13,11 @@ export interface EntrySource {
   listed: boolean;
   /** The last scan that saw it; a scan that is resumed skips what it has seen. */
   lastScan: number;
+  /**
+   * For a file's source that is not the first: whether its bytes are proven to be those of the
+   * first. `NamespaceEdit` alone sets it, with every change of the sources.
+   */
+  isProven?: boolean;
 }
 
 /** One name in the tree, as it is kept in the table `entries`. */

@@ -33,6 +33,8 @@ const LISTED = 4;
 const AS_FIRST_SOURCE = 8;
 /** Of a file's source: the version is `sizeTimeVersion`. */
 const DERIVED_VERSION = 8;
+/** Of a file's source: proven to hold what the first source holds. */
+const PROVEN = 16;
 
 const HEAD_BYTES = 12;
 const NAME_BYTES_MAX = 255;
@@ -136,7 +138,7 @@ function putSource(start: number, source: EntrySource): number {
   const derived = kind === "file" && source.version === sizeTimeVersion(size, mtimeNs);
   scratchView.setUint16(start, source.origin, true);
   scratch[start + 2] = KINDS.indexOf(kind) | (source.listed ? LISTED : 0) |
-    (derived ? DERIVED_VERSION : 0);
+    (derived ? DERIVED_VERSION : 0) | (source.isProven ? PROVEN : 0);
   scratchView.setBigInt64(start + 3, mtimeNs, true);
   const at = start + 11;
   if (kind === "symlink") return putText(at, source.target);
@@ -165,6 +167,7 @@ function takeSource(
     listed: (flags & LISTED) !== 0,
     lastScan: 0,
   };
+  if ((flags & PROVEN) !== 0) source.isProven = true;
   sources.push(source);
   let at = start + 11;
   if (source.kind === "folder") {

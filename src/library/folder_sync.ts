@@ -1,45 +1,38 @@
 import type { Clock } from "../base/clock.ts";
 import type { Limiter } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
-import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
 import type { Origin, OriginEntry } from "../origins/origin.ts";
-import { COMMIT_CHANGES_MAX, type Committer } from "./committer.ts";
-import { DeltaDetector, type FolderDelta, Listing, nameOf } from "./delta_detector.ts";
-import type { EntrySource } from "./entry.ts";
-import { inOrder } from "./federation.ts";
-import type { Namespace } from "./namespace.ts";
-import type { NamespaceEdit } from "./namespace_edit.ts";
+import { DeltaDetector, type FolderDelta, Listing } from "./delta_detector.ts";
+import {
+  FolderCommit,
+  type FolderCommitParts,
+  type Listed,
+  type SyncOutcome,
+} from "./folder_commit.ts";
 import { nextTurn } from "./next_turn.ts";
-import type { Removal } from "./removal.ts";
 
 /** Longest time one listing may take, in ms; a bucket of a million keys takes minutes. */
-const LISTING_MS_MAX = 600_000;
+const LISTING_MS_MAX = 3_600_000;
 
 /** Known children that are compared before the event loop gets its turn. */
 const COMPARED_MAX = 5_000;
 
 const LISTING_ENDED = Symbol("listing ended");
+const PROMOTED = Symbol("somebody waits for it now");
 
 /** What bringing a folder up to date needs. */
-export interface FolderSyncParts {
+export interface FolderSyncParts extends FolderCommitParts {
   origins: ReadonlyMap<number, Origin>;
-  /** Lower is preferred. */
-  rankOf: (origin: number) => number;
-  namespace: Namespace;
-  committer: Committer;
-  removal: Removal;
   /** Names that are left out. */
   hidden: ReadonlySet<string>;
-  /** The scan under way at an origin; a folder that is listed meanwhile counts as its work. */
-  scanOf: (origin: number) => number | undefined;
   clock: Clock;
   log: Log;
 }
 
 /** How a folder is brought up to date. */
 export interface SyncOptions {
-  /** Whether somebody waits for it. */
+  /** Whether somebody waits for it: it is then asked for at once, and committed at once. */
   urgent: boolean;
   /** Asks for the folder's own time, too: not needed where its parent was listed just now. */
   refreshFolder?: boolean;
@@ -51,42 +44,38 @@ export interface SyncOptions {
   onListed?: () => void;
 }
 
-/** What a listing brought. */
-export interface SyncOutcome {
-  /** Entry ids of the folders that this origin has in this folder. */
-  folders: number[];
-  /** Whether a folder with something in it is now something else, which waits for the scan's end. */
-  replaced: boolean;
-}
-
 /** One listing under way. */
 interface Flight {
   done: Promise<SyncOutcome>;
   controller: AbortController;
-  urgent: boolean;
+  /** Aborted when somebody begins to wait for a listing of a scan. */
+  promotion: AbortController;
 }
 
 /**
  * Lists one folder of one origin and brings the names in line with it.
  *
  * One listing of a folder at an origin is under way at a time; it goes on when those who asked for
- * it have left. A listing that fails changes nothing.
+ * it have left. A listing that fails changes nothing. One that a reader waits for is never behind
+ * those of a scan, also if it began as one of them.
  */
 export class FolderSync {
   readonly #parts: FolderSyncParts;
+  readonly #commit: FolderCommit;
   readonly #flights = new Map<string, Flight>();
   #stopped = false;
 
   constructor(parts: FolderSyncParts) {
     this.#parts = parts;
+    this.#commit = new FolderCommit(parts);
   }
 
   /** Joins the listing that is under way, or begins one. */
   list(folder: number, origin: number, options: SyncOptions): Promise<SyncOutcome> {
     const flight = this.#flights.get(`${folder}:${origin}`);
     if (!flight) return this.#begin(folder, origin, options);
-    if (options.urgent && !flight.urgent) {
-      flight.urgent = true;
+    if (options.urgent && !flight.promotion.signal.aborted) {
+      flight.promotion.abort(PROMOTED);
       this.#parts.committer.flush();
     }
     return flight.done;
@@ -114,11 +103,12 @@ export class FolderSync {
       return Promise.reject(unavailable("Cannot list: musicfs is stopping", "library"));
     }
     const key = `${folder}:${origin}`;
-    const controller = new AbortController();
+    const promotion = new AbortController();
+    if (options.urgent) promotion.abort(PROMOTED);
     const flight: Flight = {
       done: Promise.resolve({ folders: [], replaced: false }),
-      controller,
-      urgent: options.urgent,
+      controller: new AbortController(),
+      promotion,
     };
     this.#flights.set(key, flight);
     flight.done = this.#run(folder, origin, { flight, options }).finally(() => {
@@ -133,36 +123,47 @@ export class FolderSync {
     origin: number,
     { flight, options }: { flight: Flight; options: SyncOptions },
   ): Promise<SyncOutcome> {
+    const { promotion, controller } = flight;
+    const isUrgent = (): boolean => promotion.signal.aborted;
     const work = async (): Promise<Listed> => {
-      flight.controller.signal.throwIfAborted();
-      options.onStart?.();
-      return await this.#listAndCompare(folder, origin, { flight, options });
+      controller.signal.throwIfAborted();
+      if (!isUrgent()) options.onStart?.();
+      const isBackground = !isUrgent();
+      return await this.#listAndCompare(folder, origin, { controller, options, isBackground });
     };
     let listed: Listed;
     try {
-      listed = options.limiter ? await options.limiter.run(work) : await work();
+      listed = await inTurn(work, { limiter: options.limiter, promoted: promotion.signal });
     } finally {
       options.onListed?.();
     }
-    return await this.#apply(listed, flight);
+    return await this.#commit.apply(listed, { isUrgent });
   }
 
   async #listAndCompare(
     folder: number,
     origin: number,
-    { flight, options }: { flight: Flight; options: SyncOptions },
+    { controller, options, isBackground }: {
+      controller: AbortController;
+      options: SyncOptions;
+      isBackground: boolean;
+    },
   ): Promise<Listed> {
     const { namespace, origins, hidden, log } = this.#parts;
     const source = origins.get(origin);
     if (!source) throw unavailable(`Cannot list: origin ${origin} is not configured`, "library");
     const path = namespace.pathOf(folder);
     const listing = new Listing(path, hidden);
-    const ended = this.#limitTime(flight.controller, path);
+    const ended = this.#limitTime(controller, path);
     let self: OriginEntry | undefined;
     try {
-      const { signal } = flight.controller;
-      if (options.refreshFolder || path === "") self = await source.stat(path, { signal });
-      for await (const entry of source.list(path, { signal })) listing.add(entry);
+      const call = { signal: controller.signal, isBackground };
+      // Side by side: at a remote origin each costs a round trip.
+      const wantsSelf = options.refreshFolder || path === "";
+      const asked = wantsSelf ? source.stat(path, call) : Promise.resolve(undefined);
+      asked.catch(() => {/* Awaited below, if the listing does not fail first. */});
+      for await (const entry of source.list(path, call)) listing.add(entry);
+      self = await asked;
     } finally {
       ended();
     }
@@ -174,9 +175,8 @@ export class FolderSync {
         first: JSON.stringify(listing.firstRefused),
       });
     }
-    const { files, folders } = listing;
     const delta = await this.#compare(folder, origin, listing);
-    return { folder, origin, self, files, folders, delta };
+    return { folder, origin, self, listing, delta };
   }
 
   async #compare(folder: number, origin: number, listing: Listing): Promise<FolderDelta> {
@@ -215,155 +215,25 @@ export class FolderSync {
     );
     return () => timer.abort(LISTING_ENDED);
   }
-
-  /** Commits what differs, in pieces; the folder counts as listed with the last of them. */
-  async #apply(listed: Listed, flight: Flight): Promise<SyncOutcome> {
-    const { committer, removal } = this.#parts;
-    const { folder, origin, delta } = listed;
-    const folders = [...delta.folders];
-    const quiet = this.#isFirst(folder);
-    const changes = [...delta.added, ...delta.modified.map(({ entry }) => entry)];
-    const missing = [...delta.missing];
-    for (const { id, entry } of delta.replaced) {
-      if (this.#mayReplace(id, entry)) changes.push(entry);
-      else missing.push(id);
-    }
-    await this.#clearWay(changes, listed);
-    const scan = this.#parts.scanOf(origin);
-    let start = 0;
-    for (; changes.length - start > COMMIT_CHANGES_MAX; start += COMMIT_CHANGES_MAX) {
-      const slice = changes.slice(start, start + COMMIT_CHANGES_MAX);
-      const found: number[] = [];
-      await committer.commit((edit) => {
-        found.length = 0;
-        for (const entry of slice) this.#upsert(edit, entry, { listed, quiet, scan, found });
-      }, { weight: slice.length, urgent: flight.urgent });
-      folders.push(...found);
-      await nextTurn();
-    }
-    const rest = changes.slice(start);
-    const found: number[] = [];
-    await committer.commit((edit) => {
-      found.length = 0;
-      for (const entry of rest) this.#upsert(edit, entry, { listed, quiet, scan, found });
-      if (scan !== undefined) removal.miss(edit, { origin, ids: missing, scan });
-      this.#markListed(edit, { listed, scan });
-    }, { weight: rest.length + missing.length + 1, urgent: flight.urgent || start > 0 });
-    failpoint("scan.after_folder_commit");
-    folders.push(...found);
-    if (scan === undefined && missing.length > 0) await removal.removeGuarded(origin, missing);
-    return { folders, replaced: missing.length > delta.missing.length };
-  }
-
-  /** Whether nobody can have seen the folder's names yet, so that nobody need be told of them. */
-  #isFirst(folder: number): boolean {
-    const { namespace } = this.#parts;
-    const entry = namespace.entry(folder);
-    if (entry === undefined || entry.sources.some((source) => source.listed)) return false;
-    return !namespace.hasChildren(folder);
-  }
-
-  /** A folder with something in it does not become something else before a scan agrees. */
-  #mayReplace(id: number, entry: OriginEntry): boolean {
-    const { namespace } = this.#parts;
-    return entry.kind === "folder" || !namespace.hasChildren(id);
-  }
-
-  /** Empties folders of other origins that a file or link of this one is about to hide. */
-  async #clearWay(changes: readonly OriginEntry[], { folder, origin }: Listed): Promise<void> {
-    const { namespace, rankOf, removal } = this.#parts;
-    for (const { path, kind } of changes) {
-      if (kind === "folder") continue;
-      const child = namespace.child(folder, nameOf(path));
-      if (child?.kind !== "folder") continue;
-      const [first] = child.sources;
-      if (first && rankOf(first.origin) < rankOf(origin)) continue;
-      for (const other of child.sources) {
-        if (other.origin !== origin) await removal.empty(child.id, other.origin);
-      }
-    }
-  }
-
-  #upsert(
-    edit: NamespaceEdit,
-    listed: OriginEntry,
-    options: { listed: Listed; quiet: boolean; scan: number | undefined; found: number[] },
-  ): void {
-    const { folder, origin } = options.listed;
-    if (edit.namespace.entry(folder)?.kind !== "folder") return;
-    const name = nameOf(listed.path);
-    const old = edit.namespace.child(folder, name);
-    const before = old?.sources.find((source) => source.origin === origin);
-    const source = sourceOf(origin, listed, before);
-    let result: string;
-    if (old) {
-      edit.found(origin, old.id);
-      const others = old.sources.filter((source) => source.origin !== origin);
-      result = edit.setSources(old, inOrder([...others, source], this.#parts.rankOf));
-    } else {
-      edit.insert(folder, name, { sources: [source], quiet: options.quiet });
-      result = "added";
-    }
-    if (listed.kind === "folder") {
-      const now = edit.namespace.child(folder, name);
-      if (now?.kind === "folder") options.found.push(now.id);
-    } else if (listed.kind === "file" && options.scan !== undefined) {
-      const { counts } = edit.origin(origin);
-      if (result === "added") counts.added += 1;
-      if (result === "changed") counts.changed += 1;
-    }
-  }
-
-  #markListed(
-    edit: NamespaceEdit,
-    { listed, scan }: { listed: Listed; scan: number | undefined },
-  ): void {
-    const { folder, origin, self } = listed;
-    const entry = edit.namespace.entry(folder);
-    const source = entry?.sources.find((source) => source.origin === origin);
-    if (entry?.kind !== "folder" || source?.kind !== "folder") return;
-    if (scan !== undefined && source.lastScan !== scan) {
-      const state = edit.origin(origin);
-      state.counts.files += listed.files;
-      state.counts.folders += listed.folders;
-      state.lastCommitMs = this.#parts.clock.now();
-    }
-    source.listed = true;
-    source.lastScan = scan ?? source.lastScan;
-    if (self?.kind === "folder") source.mtimeNs = self.mtimeNs;
-    edit.setSources(entry, entry.sources);
-  }
 }
 
-/** A complete listing of one folder, and how it differs from what was known. */
-interface Listed {
-  folder: number;
-  origin: number;
-  /** The folder itself, if the origin was asked. */
-  self: OriginEntry | undefined;
-  /** Files and folders that the listing holds. */
-  files: number;
-  folders: number;
-  delta: FolderDelta;
-}
-
-/** What an origin says of a name, as a source of its entry. */
-export function sourceOf(
-  origin: number,
-  { kind, size, mtimeNs, version, target }: OriginEntry,
-  before: EntrySource | undefined,
-): EntrySource {
-  const folder = kind === "folder" && before?.kind === "folder" ? before : undefined;
-  return {
-    origin,
-    kind,
-    size,
-    mtimeNs,
-    version,
-    target,
-    listed: folder?.listed ?? false,
-    lastScan: folder?.lastScan ?? 0,
+/** Runs `work` when the limiter has a place for it, or as soon as somebody waits for it. */
+async function inTurn<T>(
+  work: () => Promise<T>,
+  { limiter, promoted }: { limiter: Limiter | undefined; promoted: AbortSignal },
+): Promise<T> {
+  if (limiter === undefined || promoted.aborted) return await work();
+  let isStarted = false;
+  const start = (): Promise<T> => {
+    isStarted = true;
+    return work();
   };
+  try {
+    return await limiter.run(start, promoted);
+  } catch (error) {
+    if (isStarted || error !== PROMOTED) throw error;
+    return await work();
+  }
 }
 
 function unavailable(message: string, subject: string): MusicfsError {

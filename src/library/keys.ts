@@ -20,12 +20,14 @@ const node = new Uint8Array(8);
 const nodeView = new DataView(node.buffer);
 const missing = new Uint8Array(6);
 const missingView = new DataView(missing.buffer);
+const probed = new Uint8Array(6);
+const probedView = new DataView(probed.buffer);
 const origin = new Uint8Array(2);
 const originView = new DataView(origin.buffer);
 const named = new Uint8Array(4 + NAME_BYTES_MAX);
 const namedView = new DataView(named.buffer);
 
-/** Tables `entries` and `owed`. */
+/** Tables `entries`, `owed` and `unproven`. */
 export function entryKey(id: number): Uint8Array {
   oneView.setUint32(0, id);
   return one;
@@ -81,6 +83,21 @@ export function goneOf(originNumber: number): KeyRange {
   return {
     start: goneKey(originNumber, 0).slice(),
     end: goneKey(originNumber, 0xffffffff).slice(),
+  };
+}
+
+/** Table `probes`. */
+export function probeKey(entry: number, originNumber: number): Uint8Array {
+  probedView.setUint32(0, entry);
+  probedView.setUint16(4, originNumber);
+  return probed;
+}
+
+/** Table `unproven`: the entries whose ids are greater than `after`. */
+export function entriesAfter(after: number): KeyRange {
+  return {
+    start: entryKey(Math.min(after + 1, 0xffffffff)).slice(),
+    end: new Uint8Array(8).fill(255),
   };
 }
 

@@ -1,8 +1,9 @@
+import type { FileVersion } from "../store/file_version.ts";
 import type { Index } from "../store/index.ts";
 import type { Entry, EntrySource } from "./entry.ts";
 import type { EntryEvent } from "./entry_event.ts";
 import { encodeEntry } from "./entry_record.ts";
-import { isSameContent, merged } from "./federation.ts";
+import { hasOwnTime, isSameContent, isSameSource, merged } from "./federation.ts";
 import { type FolderChange, OwedChanges } from "./folder_change.ts";
 import { childKey, entryKey, goneKey, nameKey, versionKey } from "./keys.ts";
 import {
@@ -15,13 +16,23 @@ import {
 } from "./library_meta.ts";
 import type { Namespace } from "./namespace.ts";
 import { nodeIdOf, ROOT_ID, SEQUENCES } from "./node_id.ts";
+import { Probes } from "./probes.ts";
 import { encodeSuperseded } from "./superseded.ts";
 
 const ENTRY_ID_MAX = 2 ** 32 - 2;
+/** A step that shows with every origin's and every player's resolution: 1 s. */
+const BUMP_NS = 1_000_000_000n;
+
 const KIND_BYTES = { file: 0, folder: 1, symlink: 2 } as const;
 
 /** What an edit did with a name. */
 export type EditResult = "added" | "changed" | "same" | "removed";
+
+/** One version whose preferred source is another one now, with the very same bytes. */
+export interface Takeover {
+  before: FileVersion;
+  after: FileVersion;
+}
 
 /** What an edit works with. */
 export interface EditParts {
@@ -31,6 +42,8 @@ export interface EditParts {
   nowMs: number;
   /** Filled with what the edit did; only good once it is committed. */
   events?: EntryEvent[];
+  /** The same of versions that another source took over. */
+  takeovers?: Takeover[];
 }
 
 /** The names and nodes of one folder that an edit touched. */
@@ -51,11 +64,16 @@ export class NamespaceEdit {
   readonly #states = new Map<number, OriginState>();
   readonly #touched = new Map<number, Touched>();
   readonly #anyGone: boolean;
+  readonly #probes: Probes;
+  #anyProbes: boolean;
+  #unproven = false;
 
   private constructor(parts: EditParts) {
     this.#parts = parts;
     this.#counters = readCounters(parts.index);
     this.#anyGone = parts.index.table("gone").count() > 0;
+    this.#probes = new Probes(parts.index);
+    this.#anyProbes = !this.#probes.isEmpty;
   }
 
   /** Runs `change` in one transaction, and tells what it changed. What it throws undoes all. */
@@ -71,6 +89,11 @@ export class NamespaceEdit {
     return this.#parts.namespace;
   }
 
+  /** Whether the edit left files whose sources are yet to be compared. */
+  get leftUnproven(): boolean {
+    return this.#unproven;
+  }
+
   /** What is known of an origin; changes to it are written with the edit. */
   origin(number: number): OriginState {
     const known = this.#states.get(number);
@@ -84,11 +107,12 @@ export class NamespaceEdit {
   insert(
     folder: number,
     name: string,
-    { sources, quiet }: { sources: EntrySource[]; quiet: boolean },
+    options: { sources: EntrySource[]; quiet: boolean },
   ): Entry {
     const id = this.#counters.nextId;
     if (id > ENTRY_ID_MAX) throw new Error("The index has no entry ids left; delete it");
     this.#counters.nextId = id + 1;
+    const sources = this.#judged(id, options.sources);
     const shape = merged(sources, this.#nowNs());
     const sequence = shape.kind === "file" ? 1 : 0;
     const entry: Entry = { ...shape, id, parent: folder, name, sequence, sources };
@@ -98,7 +122,7 @@ export class NamespaceEdit {
     this.#parts.index.table("children").put(childKey(folder, id), kind);
     this.#put(entry);
     this.#count(entry, 1);
-    if (!quiet) this.#touch(folder, name);
+    if (!options.quiet) this.#touch(folder, name);
     this.#tell("added", entry);
     return entry;
   }
@@ -108,15 +132,17 @@ export class NamespaceEdit {
    *
    * A folder that goes, or that becomes something else, must have no children left.
    */
-  setSources(old: Entry, sources: EntrySource[]): EditResult {
-    if (sources.length === 0 && old.id !== ROOT_ID) {
+  setSources(old: Entry, given: EntrySource[]): EditResult {
+    if (given.length === 0 && old.id !== ROOT_ID) {
       this.#delete(old);
       return "removed";
     }
-    const next: Entry = { ...old, ...merged(sources, old.mtimeNs), sources };
-    const [before, after] = [old.sources[0], sources[0]];
-    const replaced = next.kind === "file" && old.kind === "file" && before !== undefined &&
-      after !== undefined && !isSameContent(before, after);
+    this.#forgetProbes(old, given);
+    const sources = this.#judged(old.id, given);
+    const shownNs = old.mtimeNs === 0n ? this.#nowNs() : old.mtimeNs;
+    const next: Entry = { ...old, ...merged(sources, shownNs), sources };
+    const replaced = next.kind === "file" && old.kind === "file" &&
+      !isSameContent(old.sources, sources);
     if (next.kind !== old.kind || (replaced && old.sequence + 1 >= SEQUENCES)) {
       this.#delete(old);
       this.insert(old.parent, old.name, { sources, quiet: false });
@@ -128,10 +154,12 @@ export class NamespaceEdit {
       this.#touch(old.parent, old.name);
       this.#tell("changed", old);
     } else if (
-      next.size !== old.size || next.mtimeNs !== old.mtimeNs || next.target !== old.target
+      next.size !== old.size || next.target !== old.target ||
+      (next.mtimeNs !== old.mtimeNs && (old.mtimeNs !== 0n || hasOwnTime(sources)))
     ) {
       this.#touchedIn(old.parent).nodes.add(nodeIdOf(old.id, old.sequence));
     }
+    if (!replaced) this.#tellTakeover(old, next);
     this.#count(old, -1);
     this.#count(next, 1);
     this.#put(next);
@@ -149,9 +177,34 @@ export class NamespaceEdit {
       this.insert(old.parent, old.name, { sources: old.sources, quiet: false });
       return;
     }
-    this.#put({ ...old, sequence: old.sequence + 1 });
+    this.#forgetProbes(old, []);
+    const sources = this.#judged(old.id, old.sources);
+    this.#put({ ...old, sequence: old.sequence + 1, sources });
     this.#touch(old.parent, old.name);
     this.#tell("changed", old);
+  }
+
+  /**
+   * Notes the hash of the head and tail of a source's version, and what that proves. Nothing is
+   * noted if the entry or the source's version is another by now.
+   */
+  probed(
+    id: number,
+    { source, hash }: { source: EntrySource; hash: Uint8Array },
+  ): void {
+    const entry = this.namespace.entry(id);
+    const now = entry?.sources.find((other) => isSameSource(other, source));
+    if (entry === undefined || now === undefined) return;
+    this.#anyProbes = true;
+    this.#probes.put(id, now, hash);
+    this.setSources(entry, entry.sources);
+  }
+
+  /** Looks again at what is proven of the entry, which may not be there any more. */
+  rejudge(id: number): void {
+    const entry = this.namespace.entry(id);
+    if (entry) this.setSources(entry, entry.sources);
+    else this.#probes.settle(id);
   }
 
   /** Forgets that a scan missed the entry. */
@@ -169,6 +222,8 @@ export class NamespaceEdit {
     index.table("children").remove(childKey(entry.parent, entry.id));
     index.table("entries").remove(entryKey(entry.id));
     for (const source of entry.sources) this.found(source.origin, entry.id);
+    this.#forgetProbes(entry, []);
+    if (this.#anyProbes) this.#probes.settle(entry.id);
     this.#count(entry, -1);
     this.#touch(entry.parent, entry.name);
     this.#tell("gone", entry);
@@ -179,6 +234,34 @@ export class NamespaceEdit {
     const record = encodeSuperseded({ path: this.namespace.pathOf(entry.id), entry });
     const key = versionKey(nodeIdOf(entry.id, entry.sequence));
     this.#parts.index.table("superseded").put(key, record);
+  }
+
+  #judged(id: number, sources: EntrySource[]): EntrySource[] {
+    const isPlain = sources.length < 2 && sources[0]?.isProven === undefined;
+    if (isPlain && !this.#anyProbes) return sources;
+    const judged = this.#probes.judge(id, sources);
+    if (judged.isOpen) this.#anyProbes = this.#unproven = true;
+    return judged.sources;
+  }
+
+  /** Forgets what is known of the bytes of versions that the entry no longer has. */
+  #forgetProbes({ id, sources }: Entry, now: readonly EntrySource[]): void {
+    if (!this.#anyProbes) return;
+    for (const source of sources) {
+      if (source.kind !== "file" || now.some((other) => isSameSource(other, source))) continue;
+      this.#probes.forget(id, source.origin);
+    }
+  }
+
+  #tellTakeover(old: Entry, next: Entry): void {
+    const [was, is] = [old.sources[0], next.sources[0]];
+    if (old.kind !== "file" || !this.#parts.takeovers || !was || !is) return;
+    if (was.origin === is.origin) return;
+    const path = this.namespace.pathOf(old.id);
+    const id = nodeIdOf(old.id, old.sequence);
+    const before = this.namespace.versionOf(id, old, path);
+    const after = this.namespace.versionOf(id, next, path);
+    if (before && after) this.#parts.takeovers.push({ before, after });
   }
 
   #put(entry: Entry): void {
@@ -235,8 +318,10 @@ export class NamespaceEdit {
   #bump(folder: number): void {
     const entry = this.namespace.entry(folder);
     if (entry === undefined || entry.kind !== "folder") return;
-    if (entry.sources.some((source) => source.kind === "folder" && source.mtimeNs > 0n)) return;
-    this.#put({ ...entry, mtimeNs: this.#nowNs() });
+    if (hasOwnTime(entry.sources)) return;
+    const nowNs = this.#nowNs();
+    const mtimeNs = nowNs > entry.mtimeNs ? nowNs : entry.mtimeNs + BUMP_NS;
+    this.#put({ ...entry, mtimeNs });
   }
 
   #nowNs(): bigint {

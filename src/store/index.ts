@@ -16,6 +16,8 @@ export const TABLES = [
   "superseded", // library: u64 version id -> the entry record that an open handle may still name
   "owed", // library: u32 folder -> names whose kernel caches have yet to be told
   "gone", // library: u16 origin, u32 entry -> scan that missed it
+  "probes", // library: u32 entry, u16 origin -> a version, and the hash of its head and tail
+  "unproven", // library: u32 entry -> nothing; files whose sources have yet to be compared
   "manifests", // store/manifests: u64 version id -> version key, chunk list up to the frontier
   "items", // store/cache_index: u8 kind, id -> bytes on disk, last use, segment, references, owner
   "lru", // store/cache_index: u8 segment, u32 last use, u32 owner, u8 kind, id -> bytes on disk

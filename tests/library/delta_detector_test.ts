@@ -2,12 +2,12 @@ import fc from "fast-check";
 import assert from "node:assert/strict";
 import {
   DeltaDetector,
-  type FolderDelta,
   isName,
   type KnownChild,
   Listing,
+  nameOf,
 } from "../../src/library/delta_detector.ts";
-import { sourceOf } from "../../src/library/folder_sync.ts";
+import { sourceOf } from "../../src/library/folder_commit.ts";
 import type { OriginEntry } from "../../src/origins/origin.ts";
 
 function file(path: string, more: Partial<OriginEntry> = {}): OriginEntry {
@@ -24,6 +24,10 @@ function listingOf(
   return listing;
 }
 
+function namesOf(listing: Listing): string[] {
+  return Array.from({ length: listing.count }, (_, place) => nameOf(listing.at(place).path));
+}
+
 function known(entries: readonly OriginEntry[]): KnownChild[] {
   return entries.map((entry, i) => ({
     id: 100 + i,
@@ -33,23 +37,41 @@ function known(entries: readonly OriginEntry[]): KnownChild[] {
   }));
 }
 
-function detect(before: readonly OriginEntry[], after: readonly OriginEntry[]): FolderDelta {
-  const detector = new DeltaDetector(listingOf("", after));
-  for (const child of known(before)) detector.compare(child);
-  return detector.finish();
+/** A delta with the entries at the places that it names. */
+interface Detected {
+  added: OriginEntry[];
+  modified: OriginEntry[];
+  replaced: { id: number; entry: OriginEntry }[];
+  missing: number[];
+  folders: number[];
 }
 
-const nothing: FolderDelta = { added: [], modified: [], replaced: [], missing: [], folders: [] };
+function detect(before: readonly OriginEntry[], after: readonly OriginEntry[]): Detected {
+  const listing = listingOf("", after);
+  const detector = new DeltaDetector(listing);
+  for (const child of known(before)) detector.compare(child);
+  const { added, modified, replaced, missing, folders } = detector.finish();
+  const at = listing.at.bind(listing);
+  return {
+    added: Array.from(added, at),
+    modified: modified.map(at),
+    replaced: replaced.map(({ id, place }) => ({ id, entry: at(place) })),
+    missing,
+    folders,
+  };
+}
+
+const nothing: Detected = { added: [], modified: [], replaced: [], missing: [], folders: [] };
 
 Deno.test("DeltaDetector sees size, time in ns, version and target, each by itself", () => {
   assert.deepEqual(detect([file("a")], [file("a")]), nothing);
   for (const change of [{ size: 2 }, { mtimeNs: 2n }, { version: "w" }]) {
     const entry = file("a", change);
-    assert.deepEqual(detect([file("a")], [entry]), { ...nothing, modified: [{ id: 100, entry }] });
+    assert.deepEqual(detect([file("a")], [entry]), { ...nothing, modified: [entry] });
   }
   const link: OriginEntry = { ...file("l"), kind: "symlink", size: 0, version: "", target: "x" };
   const entry = { ...link, target: "y" };
-  assert.deepEqual(detect([link], [entry]), { ...nothing, modified: [{ id: 100, entry }] });
+  assert.deepEqual(detect([link], [entry]), { ...nothing, modified: [entry] });
 });
 
 Deno.test("DeltaDetector tells another kind from another version", () => {
@@ -73,7 +95,9 @@ Deno.test("DeltaDetector's delta turns what was known into what was listed, for 
     const delta = detect(before, after);
     const now = new Map(before.map((entry, i) => [100 + i, entry]));
     for (const id of delta.missing) assert(now.delete(id));
-    for (const { id, entry } of [...delta.modified, ...delta.replaced]) {
+    const idOf = new Map(before.map((entry, i) => [entry.path, 100 + i]));
+    const modified = delta.modified.map((entry) => ({ id: idOf.get(entry.path) ?? 0, entry }));
+    for (const { id, entry } of [...modified, ...delta.replaced]) {
       const old = now.get(id);
       assert.notDeepEqual(old, entry);
       assert.equal(old?.path, entry.path);
@@ -109,8 +133,8 @@ Deno.test("Listing refuses hostile and repeated names, and says how many", () =>
     file("f/ok", { size: 7 }),
     file("f/" + "x".repeat(255)),
   ]);
-  assert.deepEqual([...listing.entries.keys()], ["ok", "x".repeat(255)]);
-  assert.equal(listing.entries.get("ok")?.size, 1);
+  assert.deepEqual(namesOf(listing), ["ok", "x".repeat(255)]);
+  assert.equal(listing.at(listing.find("ok")).size, 1);
   assert.equal(listing.refused, hostile.length + 3);
   assert.equal(listing.firstRefused, "f/..");
 });
@@ -125,13 +149,13 @@ Deno.test("Listing refuses sizes, times and texts that no record could hold", ()
     { ...file("f"), kind: "symlink", size: 0, version: "", target: "/etc/passwd" },
     { ...file("g"), kind: "symlink", size: 0, version: "", target: "" },
   ]);
-  assert.equal(listing.entries.size, 0);
+  assert.equal(listing.count, 0);
   assert.equal(listing.refused, 7);
 });
 
 Deno.test("Listing leaves hidden names out without a word", () => {
   const listing = listingOf("f", [file("f/@eaDir"), file("f/x")], ["@eaDir"]);
-  assert.deepEqual([...listing.entries.keys()], ["x"]);
+  assert.deepEqual(namesOf(listing), ["x"]);
   assert.equal(listing.refused, 0);
 });
 

@@ -1,0 +1,202 @@
+import type { Clock } from "../base/clock.ts";
+import { failpoint } from "../base/failpoint.ts";
+import type { OriginEntry } from "../origins/origin.ts";
+import { COMMIT_CHANGES_MAX, type Committer } from "./committer.ts";
+import { type FolderDelta, type Listing, nameOf } from "./delta_detector.ts";
+import type { EntrySource } from "./entry.ts";
+import { inOrder } from "./federation.ts";
+import type { Namespace } from "./namespace.ts";
+import type { NamespaceEdit } from "./namespace_edit.ts";
+import { nextTurn } from "./next_turn.ts";
+import type { Removal } from "./removal.ts";
+
+/** What committing a listing needs of the library. */
+export interface FolderCommitParts {
+  /** Lower is preferred. */
+  rankOf: (origin: number) => number;
+  namespace: Namespace;
+  committer: Committer;
+  removal: Removal;
+  /** The scan under way at an origin; a folder that is listed meanwhile counts as its work. */
+  scanOf: (origin: number) => number | undefined;
+  clock: Clock;
+}
+
+/** A complete listing of one folder, and how it differs from what was known. */
+export interface Listed {
+  folder: number;
+  origin: number;
+  /** The folder itself, if the origin was asked. */
+  self: OriginEntry | undefined;
+  listing: Listing;
+  delta: FolderDelta;
+}
+
+/** What a listing brought. */
+export interface SyncOutcome {
+  /** Entry ids of the folders that this origin has in this folder. */
+  folders: number[];
+  /** Whether a folder with something in it is now something else, which waits for the scan's end. */
+  replaced: boolean;
+}
+
+/** Brings the names in line with what an origin listed. */
+export class FolderCommit {
+  readonly #parts: FolderCommitParts;
+
+  constructor(parts: FolderCommitParts) {
+    this.#parts = parts;
+  }
+
+  /** Commits what differs, in pieces; the folder counts as listed with the last of them. */
+  async apply(listed: Listed, { isUrgent }: { isUrgent: () => boolean }): Promise<SyncOutcome> {
+    const { committer, removal } = this.#parts;
+    const { folder, origin, delta } = listed;
+    const { places, missing } = this.#changes(listed);
+    const quiet = this.#isFirst(folder);
+    const scan = this.#parts.scanOf(origin);
+    const folders = [...delta.folders];
+    let start = 0;
+    for (; places.length - start > COMMIT_CHANGES_MAX; start += COMMIT_CHANGES_MAX) {
+      const slice = this.#slice(listed, places.subarray(start, start + COMMIT_CHANGES_MAX));
+      await this.#clearWay(slice, listed);
+      const found: number[] = [];
+      await committer.commit((edit) => {
+        found.length = 0;
+        for (const entry of slice) this.#upsert(edit, entry, { listed, quiet, scan, found });
+      }, { weight: slice.length, urgent: isUrgent() });
+      for (const id of found) folders.push(id);
+      await nextTurn();
+    }
+    const rest = this.#slice(listed, places.subarray(start));
+    await this.#clearWay(rest, listed);
+    const found: number[] = [];
+    await committer.commit((edit) => {
+      found.length = 0;
+      for (const entry of rest) this.#upsert(edit, entry, { listed, quiet, scan, found });
+      if (scan !== undefined) removal.miss(edit, { origin, ids: missing, scan });
+      this.#markListed(edit, { listed, scan });
+    }, { weight: rest.length + missing.length + 1, urgent: isUrgent() || start > 0 });
+    failpoint("scan.after_folder_commit");
+    for (const id of found) folders.push(id);
+    if (scan === undefined && missing.length > 0) await removal.removeGuarded(origin, missing);
+    return { folders, replaced: missing.length > delta.missing.length };
+  }
+
+  /** The places of the listing that are to be committed, and the ids of what is missing. */
+  #changes({ listing, delta }: Listed): { places: Uint32Array; missing: number[] } {
+    const missing = [...delta.missing];
+    const others = [...delta.modified];
+    for (const { id, place } of delta.replaced) {
+      if (this.#mayReplace(id, listing.at(place))) others.push(place);
+      else missing.push(id);
+    }
+    if (others.length === 0) return { places: delta.added, missing };
+    const places = new Uint32Array(delta.added.length + others.length);
+    places.set(delta.added);
+    places.set(others, delta.added.length);
+    return { places, missing };
+  }
+
+  #slice({ listing }: Listed, places: Uint32Array): OriginEntry[] {
+    return Array.from(places, (place) => listing.at(place));
+  }
+
+  /** Whether nobody can have seen the folder's names yet, so that nobody need be told of them. */
+  #isFirst(folder: number): boolean {
+    const { namespace } = this.#parts;
+    const entry = namespace.entry(folder);
+    if (entry === undefined || entry.sources.some((source) => source.listed)) return false;
+    return !namespace.hasChildren(folder);
+  }
+
+  /** A folder with something in it does not become something else before a scan agrees. */
+  #mayReplace(id: number, entry: OriginEntry): boolean {
+    const { namespace } = this.#parts;
+    return entry.kind === "folder" || !namespace.hasChildren(id);
+  }
+
+  /** Empties folders of other origins that a file or link of this one is about to hide. */
+  async #clearWay(changes: readonly OriginEntry[], { folder, origin }: Listed): Promise<void> {
+    const { namespace, rankOf, removal } = this.#parts;
+    for (const { path, kind } of changes) {
+      if (kind === "folder") continue;
+      const child = namespace.child(folder, nameOf(path));
+      if (child?.kind !== "folder") continue;
+      const [first] = child.sources;
+      if (first && rankOf(first.origin) < rankOf(origin)) continue;
+      for (const other of child.sources) {
+        if (other.origin !== origin) await removal.empty(child.id, other.origin);
+      }
+    }
+  }
+
+  #upsert(
+    edit: NamespaceEdit,
+    listed: OriginEntry,
+    options: { listed: Listed; quiet: boolean; scan: number | undefined; found: number[] },
+  ): void {
+    const { folder, origin } = options.listed;
+    if (edit.namespace.entry(folder)?.kind !== "folder") return;
+    const name = nameOf(listed.path);
+    const old = edit.namespace.child(folder, name);
+    const before = old?.sources.find((source) => source.origin === origin);
+    const source = sourceOf(origin, listed, before);
+    let result: string;
+    if (old) {
+      edit.found(origin, old.id);
+      const others = old.sources.filter((source) => source.origin !== origin);
+      result = edit.setSources(old, inOrder([...others, source], this.#parts.rankOf));
+    } else {
+      edit.insert(folder, name, { sources: [source], quiet: options.quiet });
+      result = "added";
+    }
+    if (listed.kind === "folder") {
+      const now = edit.namespace.child(folder, name);
+      if (now?.kind === "folder") options.found.push(now.id);
+    } else if (listed.kind === "file" && options.scan !== undefined) {
+      const { counts } = edit.origin(origin);
+      if (result === "added") counts.added += 1;
+      if (result === "changed") counts.changed += 1;
+    }
+  }
+
+  #markListed(
+    edit: NamespaceEdit,
+    { listed, scan }: { listed: Listed; scan: number | undefined },
+  ): void {
+    const { folder, origin, self, listing } = listed;
+    const entry = edit.namespace.entry(folder);
+    const source = entry?.sources.find((source) => source.origin === origin);
+    if (entry?.kind !== "folder" || source?.kind !== "folder") return;
+    if (scan !== undefined && source.lastScan !== scan) {
+      const state = edit.origin(origin);
+      state.counts.files += listing.files;
+      state.counts.folders += listing.folders;
+      state.lastCommitMs = this.#parts.clock.now();
+    }
+    source.listed = true;
+    source.lastScan = scan ?? source.lastScan;
+    if (self?.kind === "folder") source.mtimeNs = self.mtimeNs;
+    edit.setSources(entry, entry.sources);
+  }
+}
+
+/** What an origin says of a name, as a source of its entry. */
+export function sourceOf(
+  origin: number,
+  { kind, size, mtimeNs, version, target }: OriginEntry,
+  before: EntrySource | undefined,
+): EntrySource {
+  const folder = kind === "folder" && before?.kind === "folder" ? before : undefined;
+  return {
+    origin,
+    kind,
+    size,
+    mtimeNs,
+    version,
+    target,
+    listed: folder?.listed ?? false,
+    lastScan: folder?.lastScan ?? 0,
+  };
+}
