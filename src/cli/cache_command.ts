@@ -48,7 +48,16 @@ function printGc(stdout: Output, result: GcResult): void {
     ["chunks", countAndSize(result.evicted_chunks, result.evicted_chunk_bytes)],
     ["extents", countAndSize(result.evicted_extents, result.evicted_extent_bytes)],
     ["unreferenced", countAndSize(result.orphans, result.orphan_bytes)],
+    ["pinned", describePinned(result)],
   ]);
+}
+
+/** Said where it stands in the way: what is pinned is never evicted. */
+function describePinned(result: GcResult): string | undefined {
+  const { pinned_bytes: pinned, used_bytes_after: used, limit_bytes: limit } = result;
+  if (pinned === 0 || used <= limit) return undefined;
+  return `${formatSize(pinned)}, which stay: ${formatSize(limit)} cannot be reached. ` +
+    'See "musicfs pin", and let go with "musicfs unpin PATH"';
 }
 
 /** `musicfs scan`: each change on a line as it is found, then a line for each origin. */
@@ -118,21 +127,22 @@ function originLine(origin: OriginScanResult): string {
     `${formatCount(origin.moved)} moved`,
     `${formatCount(origin.gone)} gone`,
   ];
-  return `${printable(origin.name)}: ${counts.join(", ")} (${formatSeconds(origin.seconds)})\n`;
+  const state = origin.state === "complete" ? "" : `${origin.state}, `;
+  const took = formatSeconds(origin.seconds);
+  return `${printable(origin.name)}: ${state}${counts.join(", ")} (${took})\n`;
 }
 
-/** One line on stderr for what went wrong; exit code 1 if a scan failed or was held. */
+/** A line on stderr for each origin whose scan failed or was held; exit code 1 if there is one. */
 function reportScan(result: ScanResult, stderr: Output): number {
   const failed = result.origins.filter((origin) => origin.state !== "complete");
-  if (failed.length === 0) return 0;
-  const reasons = failed.map((origin) =>
-    origin.state === "held"
-      ? `${origin.name}: ${formatCount(origin.held_deletions)} deletions are held back; ` +
+  for (const origin of failed) {
+    const reason = origin.state === "held"
+      ? `${formatCount(origin.held_deletions)} deletions are held back; ` +
         "scan again, or with --accept-deletions if they are meant"
-      : `${origin.name}: ${origin.error ?? "the scan failed"}`
-  );
-  stderr.write(`musicfs: ${printable(reasons.join("; "))}\n`);
-  return 1;
+      : origin.error ?? "the scan failed";
+    stderr.write(`musicfs: ${printable(`${origin.name}: ${reason}`)}\n`);
+  }
+  return failed.length === 0 ? 0 : 1;
 }
 
 /** `musicfs verify`; exit code 1 if something is bad and stays so. */

@@ -1,7 +1,14 @@
 import type { Config, OriginConfig } from "../mount/config.ts";
 import * as v from "valibot";
 import { parseConfigFile } from "./config_file.ts";
-import { absolutePath, parseOriginUrl, type PathBase, withoutSecrets } from "./origin_url.ts";
+import { shownUrl } from "../origins/shown_url.ts";
+import {
+  absolutePath,
+  identityWithEndpoint,
+  parseOriginUrl,
+  type PathBase,
+  type TypedOrigin,
+} from "./origin_url.ts";
 import {
   flagOf,
   type OriginSetting,
@@ -35,9 +42,12 @@ export interface ConfigSources {
   readFile(path: string): string | undefined;
 }
 
-/** Where a layer's relative paths start, and what it says. */
+/** What one place says. */
 interface Layer extends Settings {
+  /** Where its relative paths start. */
   base: PathBase;
+  /** What names its origins: `--origin`, `MUSICFS_ORIGIN`, or the file. */
+  place: string;
 }
 
 const SYSTEM_CONFIG = "/etc/musicfs/config.toml";
@@ -75,6 +85,7 @@ export function resolveConfig(flags: Flags, sources: ConfigSources): Config {
     uid: first("uid"),
     gid: first("gid"),
     allowOther: first("allow_other") ?? false,
+    bwlimitBytes: first("bwlimit") || undefined,
     logLevel: first("log_level") ?? "info",
     logFormat: first("log_format") ?? (sources.isJournal ? "journald" : "text"),
   };
@@ -85,6 +96,7 @@ function layerOfFlags(flags: Flags, sources: ConfigSources): Layer {
     ...checkSettings((key) => flags.settings[key], flagOf),
     ...originsSetting(flags.origins),
     base: { folder: sources.cwd, home: sources.home },
+    place: "--origin",
   };
 }
 
@@ -94,6 +106,7 @@ function layerOfEnvironment(sources: ConfigSources): Layer {
     ...checkSettings((key) => nonEmpty(sources.env(variableOf(key))), variableOf),
     ...originsSetting(origins),
     base: { folder: sources.cwd, home: sources.home },
+    place: "MUSICFS_ORIGIN",
   };
 }
 
@@ -108,9 +121,9 @@ function layerOfFile(chosen: string | undefined, sources: ConfigSources): Layer 
     const text = readConfigText(file, sources);
     if (text === undefined) continue;
     const folder = file.slice(0, file.lastIndexOf("/")) || "/";
-    return { ...parseConfigFile(text, file), base: { folder, home } };
+    return { ...parseConfigFile(text, file), base: { folder, home }, place: file };
   }
-  if (chosen === undefined) return { base: { folder: cwd, home } };
+  if (chosen === undefined) return { base: { folder: cwd, home }, place: "" };
   throw new UsageError(`Cannot read the configuration ${chosen}: there is no such file`, {
     subject: chosen,
   });
@@ -178,24 +191,41 @@ function originsSetting(urls: readonly string[]): { origin?: OriginSetting[] } {
 /** The origins of the first place that names any; in the order they are asked. */
 function originsOf(layers: readonly Layer[]): OriginConfig[] {
   const layer = layers.find(({ origin }) => origin !== undefined && origin.length > 0);
-  const origins = (layer?.origin ?? []).map((setting, index): OriginConfig => {
-    const { url, identity } = parseOriginUrl(
-      setting.url,
-      layer?.base ?? { folder: "/", home: "/" },
-    );
-    return { name: setting.name ?? identity, url, priority: setting.priority ?? index };
+  if (layer?.origin === undefined) return [];
+  const taken = new Set<string>();
+  const take = (name: string): string => {
+    if (taken.has(name)) throw calledTwice(layer, name);
+    taken.add(name);
+    return name;
+  };
+  for (const { name } of layer.origin) if (name !== undefined) take(name);
+  const origins = layer.origin.map((setting, index): OriginConfig => {
+    const typed = parseFrom(layer, setting.url);
+    const { url } = typed;
+    const priority = setting.priority ?? index;
+    if (setting.name !== undefined) return { name: setting.name, url, priority };
+    // Of two buckets of one name at two endpoints, the later one is known by its endpoint, too.
+    const longer = taken.has(typed.identity) ? identityWithEndpoint(typed) : undefined;
+    return { name: take(longer ?? typed.identity), url, priority };
   });
-  const names = new Set<string>();
-  for (const { name, url } of origins) {
-    if (names.has(name)) {
-      const shown = withoutSecrets(url);
-      throw new UsageError(`Two origins are called "${name}"; give ${shown} another name`, {
-        subject: shown,
-      });
-    }
-    names.add(name);
-  }
   return origins.sort((a, b) => a.priority - b.priority);
+}
+
+function calledTwice({ place }: Layer, name: string): UsageError {
+  const message =
+    `${place}: Two origins are called "${name}"; give one of them a name of its own ` +
+    "with name = under its [[origin]] in the configuration file";
+  return new UsageError(message, { subject: name });
+}
+
+function parseFrom({ base, place }: Layer, url: string): TypedOrigin {
+  try {
+    return parseOriginUrl(url, base);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    const { subject, cause } = error;
+    throw new UsageError(`${place}: ${error.message}`, { subject, cause });
+  }
 }
 
 function nonEmpty(value: string | undefined): string | undefined {

@@ -48,7 +48,7 @@ const configured = {
 
 const origins = {
   origins: multiple(option("--origin", path({ metavar: "URL" }), {
-    description: message`A path or file:// URL; again for more, the preferred one first.`,
+    description: message`A path, file://, s3:// or sftp:// URL; again for more, preferred first.`,
   })),
   exclude: optional(multiple(
     option("--exclude", string({ metavar: "NAME" }), {
@@ -56,6 +56,12 @@ const origins = {
     }),
     { min: 1 },
   )),
+};
+
+const bandwidth = {
+  bwlimit: optional(option("--bwlimit", string({ metavar: "RATE" }), {
+    description: message`Most that is read from all origins: 10M is 10 MiB a second. Default: off.`,
+  })),
 };
 
 const json = {
@@ -118,6 +124,7 @@ const mount = command(
     }),
     object(origins),
     object(caching),
+    object(bandwidth),
     object(shown),
     object(configured),
     object(successor),
@@ -130,6 +137,8 @@ const mount = command(
       [
         "musicfs mount ~/Music --origin /mnt/nas/music",
         "musicfs mount /srv/music --origin /mnt/nas/music --cache on --max-size 50G",
+        "musicfs mount ~/Music --origin sftp://ann@nas/srv/music",
+        "musicfs mount ~/Music --origin 's3://music?endpoint=https://s3.example.org&region=eu-1'",
         "MUSICFS_ORIGIN=/mnt/nas/music musicfs mount ~/Music",
       ],
       "Each option is also an environment variable and a key of the configuration file:",
@@ -178,6 +187,83 @@ const scan = command(
       "musicfs scan --origin /mnt/nas/music --accept-deletions",
       "musicfs scan --json | jq '.origins[].added'",
     ]),
+  },
+);
+
+const pathsLast: Usage = [
+  anyOption,
+  { type: "multiple", terms: [{ type: "argument", metavar: "PATH" }], min: 1 },
+];
+const pathsMaybe: Usage = [
+  anyOption,
+  { type: "multiple", terms: [{ type: "argument", metavar: "PATH" }], min: 0 },
+];
+const musicPath = argument(path({ metavar: "PATH" }), {
+  description: message`A file or folder: in the mount, or as the library has it.`,
+});
+const atLeastOne = { min: 1, errors: { tooFew: message`Name at least one PATH.` } } as const;
+const HOW_PATHS_ARE_MEANT =
+  "PATH lies below the mountpoint (~/Music/Ana Vidal) or is one in the library (Ana Vidal).";
+
+const warm = command(
+  "warm",
+  merge(
+    object({
+      command: constant("warm"),
+      paths: multiple(musicPath, atLeastOne),
+      ...json,
+    }),
+    object(origins),
+    object(bandwidth),
+    object(configured),
+  ),
+  {
+    usageLine: pathsLast,
+    brief: message`Fetch files and folders into the cache now.`,
+    description: message`Fetches what is missing; exit code 1 if not all of it could be.`,
+    footer: examples(
+      ["musicfs warm ~/Music/Ana\\ Vidal", "musicfs warm 'Ana Vidal/Salt Roads' --json"],
+      HOW_PATHS_ARE_MEANT,
+    ),
+  },
+);
+
+const pin = command(
+  "pin",
+  merge(
+    object({
+      command: constant("pin"),
+      paths: multiple(musicPath),
+      ...json,
+    }),
+    object(origins),
+    object(bandwidth),
+    object(configured),
+  ),
+  {
+    usageLine: pathsMaybe,
+    brief: message`Keep files and folders for offline use.`,
+    description:
+      message`Fetches them and never evicts them, nor what appears in them later. Lists the pins without a PATH.`,
+    footer: examples(["musicfs pin ~/Music/Ana\\ Vidal", "musicfs pin"], HOW_PATHS_ARE_MEANT),
+  },
+);
+
+const unpin = command(
+  "unpin",
+  merge(
+    object({
+      command: constant("unpin"),
+      paths: multiple(musicPath, atLeastOne),
+      ...json,
+    }),
+    object(configured),
+  ),
+  {
+    usageLine: pathsLast,
+    brief: message`Let go of what was pinned.`,
+    description: message`What is cached stays until its room is needed.`,
+    footer: examples(["musicfs unpin ~/Music/Ana\\ Vidal"], HOW_PATHS_ARE_MEANT),
   },
 );
 
@@ -271,7 +357,19 @@ const version = command(
 );
 
 /** Every command; the value tells by `command` which one was typed. */
-export const parser = or(mount, unmount, scan, gc, verify, checkMount, status, version);
+export const parser = or(
+  mount,
+  unmount,
+  scan,
+  warm,
+  pin,
+  unpin,
+  gc,
+  verify,
+  checkMount,
+  status,
+  version,
+);
 
 /** One command as it was typed. */
 export type Parsed = InferValue<typeof parser>;

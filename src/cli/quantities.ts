@@ -43,6 +43,16 @@ export function parseSize(text: string): number | undefined {
 }
 
 /**
+ * Bytes a second, 0 for no limit; undefined if `text` is no rate. As rclone has it: `10M` is 10 MiB
+ * a second, and a number without a unit counts KiB.
+ */
+export function parseBandwidth(text: string): number | undefined {
+  const rate = text.trim().toLowerCase().replace(/\/s$/, "");
+  if (rate === "off") return 0;
+  return parseSize(/^[\d.]+$/.test(rate) ? `${rate}K` : rate);
+}
+
+/**
  * Milliseconds; undefined if `text` is no duration. A number without a unit is seconds, as systemd
  * and rclone have it; several parts are added up.
  */

@@ -1,6 +1,11 @@
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import type { CacheCommands, ScanProgress, VerifyProgress } from "../mount/cache_commands.ts";
+import type {
+  CacheCommands,
+  ScanProgress,
+  VerifyProgress,
+  WarmProgress,
+} from "../mount/cache_commands.ts";
 import type { Config } from "../mount/config.ts";
 import { callDaemon, NoDaemonError } from "../mount/control_client.ts";
 import { CONTROL_SOCKET } from "../mount/control_protocol.ts";
@@ -28,19 +33,20 @@ export async function reachCache<T>(
     /** Throws if the configuration will not do for opening the cache here. */
     require?: () => void;
   },
-  use: (commands: CacheCommands) => Promise<T>,
+  use: (commands: CacheCommands, daemon: { mountpoint: string | undefined }) => Promise<T>,
 ): Promise<T> {
   const { context, log, mayCreate } = options;
   await findFolder(config.cacheDir, mayCreate);
   const lock = lockOrHeld(config.cacheDir);
   if (lock instanceof LockHeldError) {
-    return await use(remoteCommands(config.cacheDir, { context, held: lock }));
+    const mountpoint = lock.holder?.mountpoint ?? undefined;
+    return await use(remoteCommands(config.cacheDir, { context, held: lock }), { mountpoint });
   }
   using _lock = lock;
   options.require?.();
   const { clock, env, random } = context;
   await using commands = await context.openCache(config, { clock, env, log, random });
-  return await use(commands);
+  return await use(commands, { mountpoint: undefined });
 }
 
 /** The commands of the daemon that has the cache in `cacheDir`, over its control socket. */
@@ -51,7 +57,10 @@ export function remoteCommands(
   const call = async <T>(
     command: string,
     args: unknown,
-    onProgress?: (progress: unknown) => void,
+    { onProgress, signal }: {
+      onProgress?: (progress: unknown) => void;
+      signal?: AbortSignal | undefined;
+    } = {},
   ): Promise<T> => {
     const socket = `${cacheDir}/${CONTROL_SOCKET}`;
     const { clock } = options.context;
@@ -61,6 +70,7 @@ export function remoteCommands(
         return await callDaemon(socket, command, {
           args,
           ...(onProgress ? { onProgress } : {}),
+          ...(signal ? { signal } : {}),
         }) as T;
       } catch (error) {
         // Another command has the cache, and will never listen.
@@ -75,9 +85,21 @@ export function remoteCommands(
   return {
     gc: (args) => call("gc", args),
     scan: ({ onProgress, ...args }) =>
-      call("scan", args, (progress) => onProgress?.(progress as ScanProgress)),
+      call("scan", args, { onProgress: (progress) => onProgress?.(progress as ScanProgress) }),
     verify: ({ onProgress, ...args }) =>
-      call("verify", args, (progress) => onProgress?.(progress as VerifyProgress)),
+      call("verify", args, { onProgress: (progress) => onProgress?.(progress as VerifyProgress) }),
+    warm: ({ paths, signal, onProgress }) =>
+      call("warm", { paths }, {
+        signal,
+        onProgress: (progress) => onProgress?.(progress as WarmProgress),
+      }),
+    pin: ({ paths, signal, onProgress }) =>
+      call("pin", { paths }, {
+        signal,
+        onProgress: (progress) => onProgress?.(progress as WarmProgress),
+      }),
+    unpin: ({ paths }) => call("unpin", { paths }),
+    pins: () => call("pins", {}),
     status: () => call("status", {}),
   };
 }

@@ -11,7 +11,7 @@ const FAILED = 1;
 const USAGE = 2;
 
 /** Commands that are promised and not here yet. */
-const LATER_COMMANDS = ["warm", "pin", "unpin", "events", "doctor", "index"];
+const LATER_COMMANDS = ["events", "doctor", "index"];
 
 /**
  * Does what `argv` says and gives the exit code. Errors end here, as one line on stderr.
@@ -119,7 +119,14 @@ async function runConfigured(
     return await runStatus({ ...options, mountpoint: parsed.mountpoint });
   }
   const { runGc, runScan, runVerify } = await import("./cache_command.ts");
+  const { runPin, runUnpin, runWarm } = await import("./warm_command.ts");
   switch (parsed.command) {
+    case "warm":
+      return await runWarm({ ...options, paths: parsed.paths });
+    case "pin":
+      return await runPin({ ...options, paths: parsed.paths });
+    case "unpin":
+      return await runUnpin({ ...options, paths: parsed.paths });
     case "gc":
       return await runGc({
         ...options,

@@ -4,7 +4,7 @@
  */
 
 import * as v from "valibot";
-import { parseDuration, parseId, parseSize, parseUmask } from "./quantities.ts";
+import { parseBandwidth, parseDuration, parseId, parseSize, parseUmask } from "./quantities.ts";
 
 /** What `parse` makes of a text. */
 function parsed<T>(
@@ -68,6 +68,8 @@ export const SETTINGS = {
   no_passthrough: yesOrNo,
   read_timeout: quantity(parseDuration, "a duration like 30s, 5m or 500ms"),
   poll_interval: quantity(parseDuration, "a duration like 30s, 5m or 500ms"),
+  // 0 is no limit, and stands above a limit from a place that is asked later.
+  bwlimit: quantity(parseBandwidth, 'a rate like "10M" (10 MiB a second), or "off"'),
   exclude: names,
   hash: choice(["xxh128", "xxh64"]),
   // Text only: TOML's 0o22 would arrive as 18.

@@ -63,6 +63,12 @@ function printStatus(stdout: Output, status: StatusResult): void {
     ],
     ["extents", formatSize(cache.extent_bytes)],
     [
+      "pinned",
+      cache.pins > 0
+        ? `${formatSize(cache.pinned_bytes)} of ${formatCount(cache.pins)} paths`
+        : undefined,
+    ],
+    [
       "read",
       isRunning
         ? `${formatSize(reads.from_cache_bytes)} from the cache, ` +
@@ -71,11 +77,36 @@ function printStatus(stdout: Output, status: StatusResult): void {
     ],
     ["open", isRunning ? `${formatCount(status.open_handles)} files` : undefined],
     ["scan", scan.state === "running" ? `running, ${formatCount(scan.files)} files` : scan.state],
-    ...status.origins.map((origin) => ["origin", describeOrigin(origin)] as const),
+    ...originRows(status),
   ]);
 }
 
-function describeOrigin({ name, url, state, bytes_read, errors }: OriginStatus): string {
-  const where = name === url ? printable(name) : `${printable(name)} (${printable(url)})`;
-  return `${where}: ${state}, ${formatSize(bytes_read)} read, ${formatCount(errors)} errors`;
+/** One line for each origin, its parts below each other, and one for what went wrong last. */
+function originRows({ origins }: StatusResult): (readonly [string, string])[] {
+  const table = origins.map((origin) => [
+    printable(origin.name),
+    origin.state,
+    origin.latency_ms === null
+      ? "-"
+      : `${origin.latency_ms.toFixed(origin.latency_ms < 10 ? 1 : 0)} ms`,
+    `${formatSize(origin.bytes_read)} read`,
+    `${formatCount(origin.errors)} errors`,
+  ]);
+  const widths = [0, 1, 2, 3, 4].map((i) =>
+    Math.max(0, ...table.map((cells) => (cells[i] ?? "").length))
+  );
+  return origins.flatMap((origin, row) => {
+    const cells = (table[row] ?? []).map((cell, i) => cell.padEnd(widths[i] ?? 0));
+    const rows = [["origin", cells.join("  ").trimEnd()] as const];
+    return [...rows, ...detailsOf(origin).map((detail) => ["", `  ${detail}`] as const)];
+  });
+}
+
+function detailsOf({ name, url, state, last_error, state_since_ms }: OriginStatus): string[] {
+  const details = name === url ? [] : [printable(url)];
+  if (state !== "online" && state !== "unknown" && state_since_ms !== null) {
+    details.push(`${state} since ${new Date(state_since_ms).toISOString().slice(0, 19)}Z`);
+  }
+  if (last_error !== null) details.push(`last error: ${printable(last_error)}`);
+  return details;
 }

@@ -26,6 +26,8 @@ export interface GcResult {
   /** Files that nothing refers to: chunks, manifests, extents and temporary files. */
   orphans: number;
   orphan_bytes: number;
+  /** Bytes on disk that are never evicted, because they are pinned. */
+  pinned_bytes: number;
 }
 
 /** One difference that a scan found between an origin and the library. */
@@ -117,14 +119,94 @@ export interface VerifyResult {
   seconds: number;
 }
 
+/** A file or folder as it was typed. */
+export interface TypedPath {
+  typed: string;
+  /** Paths in the tree that may be meant, the likelier first. */
+  candidates: readonly string[];
+}
+
+/** How far `warm` or `pin` is. */
+export interface WarmProgress {
+  done_files: number;
+  total_files: number;
+  /** Bytes of the files that are done, and of all of them. */
+  done_bytes: number;
+  total_bytes: number;
+  fetched_bytes: number;
+}
+
+/** What `musicfs warm` and `musicfs pin` are asked for. */
+export interface WarmOptions {
+  /** Files, and folders with all that lies below them. */
+  paths: readonly TypedPath[];
+  /** Ends it early: what was fetched by then stays. */
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: WarmProgress) => void) | undefined;
+}
+
+/** Failures that `warm` and `pin` name; the rest is counted. */
+export const FAILURES_MAX = 100;
+
+/** What `musicfs warm` did. */
+export interface WarmResult {
+  /** All files below the paths, and their sizes. */
+  files: number;
+  bytes: number;
+  fetched_bytes: number;
+  /** Files and folders that could not be fetched as a whole. */
+  failed: number;
+  /** At most {@linkcode FAILURES_MAX} of them, each with the reason. */
+  failures: { path: string; error: string }[];
+  seconds: number;
+}
+
+/** What `musicfs pin PATH` did. */
+export interface PinResult extends WarmResult {
+  /** Paths in the tree that are pinned now. */
+  pinned: string[];
+}
+
+/** What `musicfs unpin` did. */
+export interface UnpinResult {
+  /** Paths in the tree that were pinned. */
+  unpinned: string[];
+}
+
+/** One pin. */
+export interface PinStatus {
+  /** In the tree, without a `/` at its ends; "" for all of it. */
+  path: string;
+  /** When it was pinned, in ms since 1970. */
+  since_ms: number;
+  files: number;
+  bytes: number;
+  /** Bytes that are yet to be fetched. */
+  missing_bytes: number;
+}
+
+/** What `musicfs pin` without a path shows. */
+export interface PinsResult {
+  pins: PinStatus[];
+  pinned_bytes: number;
+  limit_bytes: number;
+}
+
 /** One origin, in `musicfs status`. */
 export interface OriginStatus {
   name: string;
-  /** Without credentials. */
+  /** Without credentials and options. */
   url: string;
-  state: "online" | "offline" | "unknown";
+  /** `degraded`: some calls fail, or all of them are slow. */
+  state: "online" | "degraded" | "offline" | "unknown";
+  /** Median of the last calls in ms; null before the first. */
+  latency_ms: number | null;
   bytes_read: number;
   errors: number;
+  /** What went wrong last, on one line; null if nothing did. */
+  last_error: string | null;
+  /** When it came into this state, in ms since 1970; null if nobody noted it. */
+  state_since_ms: number | null;
 }
 
 /** What `musicfs status` shows. */
@@ -151,6 +233,9 @@ export interface StatusResult {
     /** `referenced_bytes / chunk_bytes`; 1 when there are no chunks. */
     dedup_ratio: number;
     extent_bytes: number;
+    /** Bytes on disk that are never evicted, and the paths that were pinned. */
+    pinned_bytes: number;
+    pins: number;
     /** The cache disk refuses writes: bytes go from origin to reader. */
     degraded: boolean;
   };
@@ -175,6 +260,11 @@ export interface CacheCommands {
   gc(options: GcOptions): Promise<GcResult>;
   scan(options: ScanOptions): Promise<ScanResult>;
   verify(options: VerifyOptions): Promise<VerifyResult>;
+  warm(options: WarmOptions): Promise<WarmResult>;
+  /** Keeps the paths for offline use, and what appears below them later; fetches them. */
+  pin(options: WarmOptions): Promise<PinResult>;
+  unpin(options: { paths: readonly TypedPath[] }): Promise<UnpinResult>;
+  pins(): Promise<PinsResult>;
   status(): Promise<StatusResult>;
 }
 

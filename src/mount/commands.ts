@@ -1,6 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { sameHash } from "../chunking/chunk_hash.ts";
+import { shownUrl } from "../origins/shown_url.ts";
 import { sweep } from "../store/sweep.ts";
 import { type BadChunk, verifyStore } from "../store/verify.ts";
 import type { Cache } from "./cache.ts";
@@ -16,6 +17,8 @@ import type {
   VerifyResult,
 } from "./cache_commands.ts";
 import type { FuseMount } from "./fuse_mount.ts";
+import { listPins, pin, type PinParts, type PinReader, unpin, warm } from "./pin_commands.ts";
+import { Pins } from "./pins.ts";
 import type { ScanRuns } from "./scan_runs.ts";
 import { verifyExtents } from "./verify_extents.ts";
 import { VERSION } from "./version.ts";
@@ -23,10 +26,30 @@ import { VERSION } from "./version.ts";
 /** Paths that `verify` names. */
 const PATHS_MAX = 1_000;
 
+/** How an origin is doing. Times are in ms, since 1970 where they are moments. */
+export interface OriginHealth {
+  state: OriginStatus["state"];
+  /** Median of the last calls; undefined or null before the first. */
+  latencyMs?: number | null | undefined;
+  /** What went wrong last, without secrets. */
+  lastError?: string | null | undefined;
+  sinceMs?: number | null | undefined;
+}
+
+/** Who knows how the origins are doing. */
+export interface HealthSource {
+  /** By `Origin.name`; undefined if there is no such origin. */
+  of(origin: string): OriginHealth | undefined;
+}
+
 /** What commands work on. */
 export interface CommandParts {
-  cache: Cache;
+  cache: Cache & { readonly health?: HealthSource };
   scans: ScanRuns;
+  /** Those that `keepPins` has, too; default: read from the cache's folder. */
+  pins?: Pins;
+  /** Default: the cache's own. */
+  reader?: PinReader;
   clock: Clock;
   /** Ends what a command is doing. */
   signal: AbortSignal;
@@ -36,11 +59,24 @@ export interface CommandParts {
 
 /** The commands of an open cache; the same for the daemon and without one. */
 export function cacheCommands(parts: CommandParts): CacheCommands {
+  const { cache, clock, signal } = parts;
+  const pins = parts.pins ?? Pins.open(cache.config.cacheDir, cache.log);
+  const pinParts: PinParts = {
+    cache,
+    clock,
+    signal,
+    pins,
+    reader: parts.reader ?? cache.reader as unknown as PinReader,
+  };
   return {
     gc: (options) => collectGarbage(parts, options),
     scan: (options) => scan(parts, options),
     verify: (options) => verify(parts, options),
-    status: () => Promise.resolve(status(parts)),
+    warm: (options) => warm(pinParts, options),
+    pin: (options) => pin(pinParts, options),
+    unpin: (options) => unpin(pinParts, options),
+    pins: () => listPins(pinParts),
+    status: () => Promise.resolve(status(parts, pins)),
   };
 }
 
@@ -81,6 +117,7 @@ async function collectGarbage(
     evicted_extent_bytes: evicted.extentBytes,
     orphans,
     orphan_bytes: orphanBytes,
+    pinned_bytes: cacheIndex.totals().pinnedBytes,
   };
 }
 
@@ -157,7 +194,7 @@ async function repairChunk(
   }
 }
 
-function status({ cache, scans, clock, daemon }: CommandParts): StatusResult {
+function status({ cache, scans, clock, daemon }: CommandParts, pins: Pins): StatusResult {
   const { config, namespace, store, space, cacheIndex, disk, reader } = cache;
   const totals = cacheIndex.totals();
   const counters = daemon?.mount.counters;
@@ -182,6 +219,8 @@ function status({ cache, scans, clock, daemon }: CommandParts): StatusResult {
       referenced_bytes: totals.referencedBytes,
       dedup_ratio: totals.chunkBytes > 0 ? totals.referencedBytes / totals.chunkBytes : 1,
       extent_bytes: store.stats().extentBytes,
+      pinned_bytes: totals.pinnedBytes,
+      pins: pins.size,
       degraded: !disk.writable,
     },
     reads: {
@@ -194,23 +233,22 @@ function status({ cache, scans, clock, daemon }: CommandParts): StatusResult {
   };
 }
 
-function originStates({ config, fetcher }: Cache, scans: ScanRuns): OriginStatus[] {
+function originStates(
+  { config, fetcher, health }: CommandParts["cache"],
+  scans: ScanRuns,
+): OriginStatus[] {
   const counters = fetcher.counters();
-  return config.origins.map(({ name, url }) => ({
-    name,
-    url: withoutCredentials(url),
-    state: scans.stateOf(name),
-    bytes_read: counters.get(name)?.bytes ?? 0,
-    errors: counters.get(name)?.errors ?? 0,
-  }));
-}
-
-/** A URL as it may be shown: without user and password. Paths are shown as they are. */
-function withoutCredentials(url: string): string {
-  if (!url.includes("://")) return url;
-  const parsed = URL.parse(url);
-  if (!parsed) return url;
-  parsed.username = "";
-  parsed.password = "";
-  return parsed.href;
+  return config.origins.map(({ name, url }) => {
+    const known = health?.of(name);
+    return {
+      name,
+      url: shownUrl(url),
+      state: known?.state ?? scans.stateOf(name),
+      latency_ms: known?.latencyMs ?? null,
+      bytes_read: counters.get(name)?.bytes ?? 0,
+      errors: counters.get(name)?.errors ?? 0,
+      last_error: known?.lastError?.replace(/\s+/g, " ") ?? null,
+      state_since_ms: known?.sinceMs ?? null,
+    };
+  });
 }

@@ -25,6 +25,8 @@ export interface Config {
   uid: number | undefined;
   gid: number | undefined;
   allowOther: boolean;
+  /** Most that is read from all origins together, in bytes a second; undefined: no limit. */
+  bwlimitBytes: number | undefined;
   logLevel: "debug" | "info" | "warning" | "error";
   logFormat: "text" | "json" | "journald";
 }

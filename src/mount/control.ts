@@ -15,7 +15,7 @@ import {
 export interface ControlCall {
   /** Tells the client how far it is; lost if the client is gone. */
   progress(value: unknown): void;
-  /** Aborted when the client goes away. For streams only: work that was begun is finished. */
+  /** Aborted when the client goes away. Only what nobody else gains from may end with it. */
   gone: AbortSignal;
 }
 
@@ -54,6 +54,13 @@ const ScanSchema = v.strictObject({
 
 const VerifySchema = v.strictObject({ repair: v.boolean() });
 
+const PathsSchema = v.strictObject({
+  paths: v.pipe(
+    v.array(v.strictObject({ typed: v.string(), candidates: v.array(v.string()) })),
+    v.minLength(1),
+  ),
+});
+
 /** The commands of every daemon, with their arguments checked. */
 export function controlHandlers(commands: DaemonCommands): Map<string, ControlHandler> {
   return new Map<string, ControlHandler>([
@@ -68,6 +75,27 @@ export function controlHandlers(commands: DaemonCommands): Map<string, ControlHa
       async (args, { progress }) =>
         await commands.verify({ ...checkArgs(VerifySchema, args), onProgress: progress }),
     ],
+    // Whoever asked for these waits for them: they end with the client.
+    [
+      "warm",
+      async (args, { progress, gone }) =>
+        await commands.warm({
+          ...checkArgs(PathsSchema, args),
+          onProgress: progress,
+          signal: gone,
+        }),
+    ],
+    [
+      "pin",
+      async (args, { progress, gone }) =>
+        await commands.pin({
+          ...checkArgs(PathsSchema, args),
+          onProgress: progress,
+          signal: gone,
+        }),
+    ],
+    ["unpin", async (args) => await commands.unpin(checkArgs(PathsSchema, args))],
+    ["pins", async () => await commands.pins()],
     ["status", async () => await commands.status()],
     ["unmount", async () => {
       await commands.unmount();

@@ -52,6 +52,7 @@ Deno.test("resolveConfig() has the defaults of the contract", () => {
     uid: undefined,
     gid: undefined,
     allowOther: false,
+    bwlimitBytes: undefined,
     logLevel: "info",
     logFormat: "text",
   });
@@ -66,6 +67,7 @@ Deno.test("resolveConfig() takes every option from flag, environment and file al
       no_passthrough: ["true", "true", "cache", "on"],
       read_timeout: ["5s", '"5s"', "readTimeoutMs", 5_000],
       poll_interval: ["1m", "60", "pollIntervalMs", 60_000],
+      bwlimit: ["10M", '"10M"', "bwlimitBytes", 10 * 2 ** 20],
       exclude: ["a,b", '["a", "b"]', "exclude", ["a", "b"]],
       hash: ["xxh64", '"xxh64"', "hash", "xxh64"],
       umask: ["022", '"022"', "umask", 0o22],
@@ -186,6 +188,15 @@ Deno.test("resolveConfig() names the flag, the variable and the file that are wr
     [{ flags: { cache: "off", no_passthrough: true } }, /--no-passthrough means --cache on/],
     [{ origins: ["http://x/y"] }, /http:\/\/x\/y.*write a path/],
     [{ origins: ["/a", "/a/"] }, /Two origins are called "\/a"/],
+    [{ origins: ["sftp://a@nas/m", "sftp://b@nas/m"] }, /Two origins are called "sftp:\/\/nas\/m"/],
+    [{ origins: ["s3://"] }, /^--origin: .*s3:\/\/.*bucket/],
+    [{ env: { MUSICFS_ORIGIN: "/a s3://b?regio=x" } }, /^MUSICFS_ORIGIN: .*s3:\/\/b.*"regio"/],
+    [{ origins: ["sftp://nas"] }, /^--origin: .*sftp:\/\/nas.*names no folder/],
+    [
+      { files: { [HOME_FILE]: '[[origin]]\nurl = "sftp://nas/m?known_host=f"' } },
+      /^\/home\/ann\/.*config\.toml: .*sftp:\/\/nas\/m.*"known_host"/,
+    ],
+    [{ flags: { bwlimit: "fast" } }, /^--bwlimit cannot be "fast": write a rate like "10M"/],
     [{ origins: [""] }, /it is empty/],
     [{ origins: ["file://host/x"] }, /write file:\/\/\/absolute\/path/],
   ];
@@ -193,7 +204,55 @@ Deno.test("resolveConfig() names the flag, the variable and the file that are wr
 });
 
 Deno.test("resolveConfig() shows no secret of an origin it refuses", () => {
-  const message = refusal({ origins: ["sftp://ann:secret@nas/music?password=secret"] });
-  assert.match(message, /sftp:\/\/nas\/music".*later version/);
-  assert.doesNotMatch(message, /secret/);
+  const urls = [
+    "sftp://ann:s3cr3t@nas/music?password=s3cr3t",
+    "sftp://ann:s3cr3t/s3cr3t@nas/music",
+    "sftp://ann:s3cr3t@nas:port/music",
+    "s3://key:s3cr3t@music",
+    "s3://music?endpoint=https://key:s3cr3t@host",
+    "http://ann:s3cr3t@nas/music",
+  ];
+  for (const url of urls) {
+    assert.doesNotMatch(refusal({ origins: [url] }), /s3cr3t/i);
+    assert.doesNotMatch(refusal({ env: { MUSICFS_ORIGIN: url } }), /s3cr3t/i);
+    const files = { [HOME_FILE]: `[[origin]]\nurl = "${url}"` };
+    assert.doesNotMatch(refusal({ files }), /s3cr3t/i);
+  }
+});
+
+Deno.test("resolveConfig() knows remote origins by their URL without credentials and options", () => {
+  const origins = [
+    "sftp://ann@nas:2222/srv/music/?identity_file=~/.ssh/id&known_hosts=hosts",
+    "s3://music/cds/?endpoint=http://127.0.0.1:9000&region=eu-1",
+  ];
+  assert.deepEqual(resolve({ origins }).origins, [
+    { name: "sftp://nas:2222/srv/music", url: origins[0], priority: 0 },
+    { name: "s3://music/cds", url: origins[1], priority: 1 },
+  ]);
+  const env = { MUSICFS_ORIGIN: origins.join(" ") };
+  assert.deepEqual(resolve({ env }).origins, resolve({ origins }).origins);
+});
+
+Deno.test("resolveConfig() tells buckets of one name at two endpoints apart", () => {
+  const origins = [
+    "s3://music?endpoint=http://127.0.0.1:9000",
+    "s3://music?endpoint=http://127.0.0.1:9001/",
+  ];
+  assert.deepEqual(resolve({ origins }).origins.map(({ name }) => name), [
+    "s3://music",
+    "s3://music?endpoint=http://127.0.0.1:9001",
+  ]);
+  assert.match(refusal({ origins: [...origins, ...origins] }), /Two origins are called/);
+});
+
+Deno.test("resolveConfig() takes a bandwidth as rclone does, and off from a nearer place", () => {
+  const limit = (text: string): number | undefined =>
+    resolve({ flags: { bwlimit: text } }).bwlimitBytes;
+  assert.equal(limit("10M"), 10 * 2 ** 20);
+  assert.equal(limit("1.5MiB/s"), 1.5 * 2 ** 20);
+  assert.equal(limit("512"), 512 * 1024);
+  assert.equal(limit("off"), undefined);
+  assert.equal(limit("0"), undefined);
+  const files = { [HOME_FILE]: 'bwlimit = "10M"' };
+  assert.equal(resolve({ files, env: { MUSICFS_BWLIMIT: "off" } }).bwlimitBytes, undefined);
 });

@@ -23,6 +23,7 @@ const GC = {
   evicted_extent_bytes: 0,
   orphans: 0,
   orphan_bytes: 0,
+  pinned_bytes: 0,
 };
 
 async function cli(line: string | readonly string[], some: Partial<CliContext> = {}): Promise<Ran> {
@@ -45,8 +46,9 @@ Deno.test("run() refuses what cannot be meant with exit code 2 and one line", as
   const cases: [line: string, message: RegExp][] = [
     ["", /No command is given/],
     ["mont /m", /`mont`\. Did you mean `mount`\? See "musicfs --help"/],
-    ["warm Album", /"warm" comes with a later version/],
-    ["pin Album", /"pin" comes with a later version/],
+    ["warm", /at least one PATH.*See "musicfs warm --help"/],
+    ["unpin", /at least one PATH.*See "musicfs unpin --help"/],
+    ["warm Album --cache-dir /proc/none --bwlimit fast", /--bwlimit cannot be "fast"/],
     ["events --json", /"events" comes with a later version/],
     ["doctor", /"doctor" comes with a later version/],
     ["index /music", /"index" comes with a later version/],
@@ -62,7 +64,8 @@ Deno.test("run() refuses what cannot be meant with exit code 2 and one line", as
     [`mount /m ${origin} --replace`, /--replace comes with a later version/],
     [`mount /m ${origin} --cache-dir /music/c`, /cache \/music\/c lies in the origin \/music/],
     [`mount /m ${origin} --cache off --no-passthrough`, /--no-passthrough means --cache on/],
-    ["mount /m --origin s3://bucket", /s3:\/\/ origins come with a later version/],
+    ["mount /m --origin s3://bucket?prefix=x", /^--origin: .*s3:\/\/bucket.*"prefix"/],
+    ["mount /m --origin sftp://a:b@nas/m", /^--origin: .*sftp:\/\/nas\/m.*password_file/],
     ["gc --max-size", /--max-size.*SIZE/],
     ["gc --max-size 1G --max-size 2G", /--max-size.*multiple/],
     ["gc --config /nonexistent/c.toml", /\/nonexistent\/c\.toml: there is no such file/],
@@ -230,7 +233,7 @@ Deno.test("run() prints a scan's changes as they come, and fails when a scan was
   assert.equal(
     ran.stdout,
     "added    a\\nb.flac\nmoved    old -> new\n" +
-      "/music: 2 files in 1 folders, 1 added, 0 changed, 1 moved, 0 gone (0.3 s)\n",
+      "/music: held, 2 files in 1 folders, 1 added, 0 changed, 1 moved, 0 gone (0.3 s)\n",
   );
   assert.match(ran.stderr, /^musicfs: \/music: 9 deletions are held back; .*--accept-deletions/);
   const json = await cli(`scan --json --origin /music --cache-dir ${dir.path}/new`, { openCache });
@@ -318,5 +321,5 @@ Deno.test("run() writes completions that know commands, options and choices", as
   assert((await suggested(["ch"])).includes("check-mount"));
   assert((await suggested(["gc", "--"])).includes("--max-size"));
   assert.deepEqual(await suggested(["mount", "/m", "--cache", "o"]), ["on", "off"]);
-  assert(!(await suggested([""])).some((word) => word.startsWith("__") || word === "warm"));
+  assert(!(await suggested([""])).some((word) => word.startsWith("__") || word === "doctor"));
 });
