@@ -1,14 +1,279 @@
-import { MusicfsError } from "../base/errors.ts";
-import type { OpenedOrigin, OpenOptions, OriginAddress } from "./open.ts";
+import type { IncomingMessage } from "node:http";
+import type { ByteRange } from "../base/bytes.ts";
+import type { Log } from "../base/log.ts";
+import type { OpenOptions, OriginAddress } from "./open.ts";
+import type { CallOptions, Origin, OriginEntry, OriginFile } from "./origin.ts";
+import { PartialRead } from "./partial_read.ts";
+import { S3Client } from "./s3_client.ts";
+import { s3Error, type S3Task } from "./s3_errors.ts";
+import {
+  bareEtag,
+  fileEntry,
+  folderEntry,
+  FolderView,
+  isNameInFolder,
+  readPage,
+  type S3Page,
+} from "./s3_listing.ts";
+import { readInto, readText } from "./s3_transport.ts";
 import { parseS3Url } from "./s3_url.ts";
 
-/** Placeholder: its helper writes it. */
-export class S3Origin {
-  static open({ name, url }: OriginAddress, _options: OpenOptions): OpenedOrigin {
-    parseS3Url(url);
-    throw new MusicfsError("invalid", `Cannot use origin "${name}": not written yet`, {
-      op: "origin.open",
-      subject: name,
+/** Most keys of a page; a server may give fewer. Source: ListObjectsV2. */
+const PAGE_KEYS_MAX = 1_000;
+
+/** Bytes of a page: 1,000 keys of 1,024 bytes, each percent-encoded, and what stands around them. */
+const PAGE_BYTES_MAX = 8 * 1024 * 1024;
+
+/** Keys that are looked at to describe one name: it is the first, its folder seldom far behind. */
+const STAT_KEYS_MAX = 10;
+
+/** Empty pages in a row after which a listing is taken to lead nowhere. */
+const EMPTY_PAGES_MAX = 1_000;
+
+/** What an S3 origin is made of. */
+export interface S3OriginParts {
+  client: S3Client;
+  /** What all its keys begin with, "" or with a `/` at its end. */
+  prefix: string;
+  log: Log;
+}
+
+/**
+ * A bucket, or what lies below a prefix in it.
+ *
+ * Needs no more than s3:ListBucket and s3:GetObject. A file's version is its ETag. Folders are what
+ * stands before a `/` in a key; they have no time.
+ */
+export class S3Origin implements Origin, AsyncDisposable {
+  readonly #client: S3Client;
+  readonly #prefix: string;
+  readonly #log: Log;
+  /** Whether keys that cannot be names were logged since the root was last listed. */
+  #told = false;
+
+  constructor(readonly name: string, { client, prefix, log }: S3OriginParts) {
+    this.#client = client;
+    this.#prefix = prefix;
+    this.#log = log;
+  }
+
+  /** Connects nothing. Throws `invalid` for a URL that cannot be used. */
+  static open({ name, url }: OriginAddress, { log, clock, env }: OpenOptions): S3Origin {
+    const address = parseS3Url(url);
+    const client = new S3Client({ address, env, clock });
+    return new S3Origin(name, { client, prefix: address.prefix, log });
+  }
+
+  async *list(folder: string, options: CallOptions): AsyncIterable<OriginEntry> {
+    options.signal.throwIfAborted();
+    const task = this.#task("s3.list", folder);
+    const prefix = folder === "" ? this.#prefix : `${this.#keyOf(folder, task)}/`;
+    const view = new FolderView({ root: this.#prefix, folder });
+    const progress = new PageProgress();
+    let token: string | undefined;
+    do {
+      const page = await this.#page(prefix, {
+        ...options,
+        task,
+        keysMax: PAGE_KEYS_MAX,
+        token,
+      });
+      const loop = progress.note(page);
+      if (loop !== undefined) throw s3Error(task, "unavailable", loop);
+      yield* view.take(page);
+      token = page.nextToken;
+    } while (token !== undefined);
+    yield* view.finish();
+    if (folder !== "" && view.keys === 0) throw await this.#whyNoFolder(folder, task, options);
+    this.#tell(folder, view.skipped);
+  }
+
+  async stat(path: string, options: CallOptions): Promise<OriginEntry> {
+    options.signal.throwIfAborted();
+    const task = this.#task("s3.stat", path);
+    const key = this.#keyOf(path, task);
+    if (path === "") {
+      await this.#page(this.#prefix, { ...options, task, keysMax: 1 });
+      return folderEntry("");
+    }
+    const page = await this.#page(key, { ...options, task, keysMax: STAT_KEYS_MAX });
+    const isFolder = page.prefixes.includes(`${key}/`) ||
+      // Many other names may stand before the folder: "a-1", "a.jpg", "a/".
+      page.nextToken !== undefined &&
+        hasKeys(await this.#page(`${key}/`, { ...options, task, keysMax: 1 }));
+    if (isFolder) return folderEntry(path);
+    const object = page.objects.find((found) => found.key === key);
+    if (object) return fileEntry(path, object);
+    throw s3Error(task, "not_found", "it does not exist");
+  }
+
+  async read(
+    file: OriginFile,
+    range: ByteRange,
+    { signal, onProgress }: CallOptions,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    signal.throwIfAborted();
+    const task = this.#task("s3.read", file.path);
+    const key = this.#keyOf(file.path, task);
+    const { offset, length } = range;
+    if (offset < 0 || length < 0 || offset + length > file.size) {
+      const bytes = `bytes ${offset} to ${offset + length}`;
+      throw s3Error(task, "invalid", `${bytes} are not in its ${file.size} bytes`);
+    }
+    if (length === 0) return new Uint8Array(0);
+    const headers = {
+      range: `bytes=${offset}-${offset + length - 1}`,
+      "if-match": `"${file.version}"`,
+    };
+    return await this.#client.get({ key, headers }, { task, signal, onProgress }, (answer) => {
+      checkAnswer(answer, { file, range, task });
+      return readBody(answer, { length, task, onProgress });
     });
   }
+
+  /** Closes its connections; calls under way fail. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#client[Symbol.asyncDispose]();
+  }
+
+  async #page(
+    prefix: string,
+    { task, keysMax, token, signal, onProgress }: CallOptions & {
+      task: S3Task;
+      keysMax: number;
+      token?: string | undefined;
+    },
+  ): Promise<S3Page> {
+    const query = {
+      ...(token === undefined ? {} : { "continuation-token": token }),
+      delimiter: "/",
+      "encoding-type": "url",
+      "list-type": "2",
+      "max-keys": String(keysMax),
+      prefix,
+    };
+    const options = { task, signal, onProgress };
+    const read = (answer: IncomingMessage): Promise<string | undefined> =>
+      readText(answer, { bytesMax: PAGE_BYTES_MAX, onProgress });
+    const xml = await this.#client.get({ key: "", query }, options, read);
+    const result = xml === undefined
+      ? { reason: "the server's listing broke off" }
+      : readPage(xml, prefix);
+    if ("page" in result) return result.page;
+    throw s3Error(task, "unavailable", result.reason);
+  }
+
+  /** Tells a folder that is missing from a file. */
+  async #whyNoFolder(folder: string, task: S3Task, options: CallOptions): Promise<Error> {
+    const key = this.#keyOf(folder, task);
+    const page = await this.#page(key, { ...options, task, keysMax: 1 });
+    return page.objects.some((object) => object.key === key)
+      ? s3Error(task, "invalid", "it is not a folder")
+      : s3Error(task, "not_found", "it does not exist");
+  }
+
+  #keyOf(path: string, task: S3Task): string {
+    if (path === "" || path.split("/").every(isNameInFolder)) return this.#prefix + path;
+    throw s3Error(task, "invalid", "it is no path below the origin");
+  }
+
+  #task(op: string, path: string): S3Task {
+    return { op, path, origin: this.name };
+  }
+
+  #tell(folder: string, skipped: number): void {
+    if (folder === "") this.#told = false;
+    if (skipped === 0 || this.#told) return;
+    this.#told = true;
+    const fields = { origin: this.name, folder, keys: skipped };
+    this.#log.warning("Skipped keys that cannot be names; rename them at the origin", fields);
+  }
+}
+
+/** Sees that a listing gets on: servers have been known to answer with the same page for ever. */
+class PageProgress {
+  readonly #tokens = new Set<string>();
+  #first: string | undefined;
+  #empty = 0;
+
+  /** Why this page leads nowhere, or undefined if it does. */
+  note(page: S3Page): string | undefined {
+    const { nextToken: token } = page;
+    const first = page.objects[0]?.key ?? page.prefixes[0];
+    const isSame = first !== undefined && first === this.#first && page.objects.length > 0;
+    this.#first = first;
+    this.#empty = first === undefined ? this.#empty + 1 : 0;
+    if (isSame || (token !== undefined && this.#tokens.has(token))) {
+      return "its listing does not get on: the same page came twice";
+    }
+    if (this.#empty > EMPTY_PAGES_MAX) return "its listing does not get on: all pages are empty";
+    if (token !== undefined) this.#tokens.add(token);
+    return undefined;
+  }
+}
+
+function hasKeys({ objects, prefixes }: S3Page): boolean {
+  return objects.length > 0 || prefixes.length > 0;
+}
+
+/** Throws unless the answer is for these bytes of this version. */
+function checkAnswer(
+  answer: IncomingMessage,
+  { file, range, task }: { file: OriginFile; range: ByteRange; task: S3Task },
+): void {
+  const { statusCode, headers } = answer;
+  const { offset, length } = range;
+  const etag = headers.etag;
+  if (etag === undefined) throw s3Error(task, "unavailable", "the server's answer has no ETag");
+  if (bareEtag(etag) !== file.version) {
+    throw s3Error(task, "changed", "it is not the version that was indexed");
+  }
+  if (statusCode === 206) {
+    const found = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(headers["content-range"] ?? "");
+    const [, first, last, size] = found ?? [];
+    if (Number(first) !== offset || Number(last) !== offset + length - 1) {
+      throw s3Error(task, "unavailable", "the server answered with other bytes than asked for");
+    }
+    if (size !== "*" && Number(size) !== file.size) {
+      throw s3Error(task, "changed", `it has ${size} bytes now instead of ${file.size}`);
+    }
+  } else if (offset !== 0 || length !== file.size) {
+    throw s3Error(
+      task,
+      "unavailable",
+      "the server answered with the whole file; it knows no ranges",
+    );
+  }
+  const announced = headers["content-length"];
+  if (announced !== undefined && Number(announced) !== length) {
+    throw s3Error(
+      task,
+      "unavailable",
+      `the server announced ${Number(announced)} bytes instead of ${length}`,
+    );
+  }
+}
+
+async function readBody(
+  answer: IncomingMessage,
+  { length, task, onProgress }: {
+    length: number;
+    task: S3Task;
+    onProgress: (() => void) | undefined;
+  },
+): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(length);
+  const received = await readInto(answer, bytes, onProgress);
+  if (received === length) return bytes;
+  if (received > length) {
+    throw s3Error(task, "unavailable", "the server sent more bytes than asked for");
+  }
+  const { message } = s3Error(
+    task,
+    "unavailable",
+    `the server's answer broke off after ${received} of ${length} bytes`,
+  );
+  const context = { op: task.op, subject: task.path };
+  if (received === 0) throw s3Error(task, "unavailable", "the server's answer broke off at once");
+  throw new PartialRead(message, { ...context, received: bytes.slice(0, received) });
 }
