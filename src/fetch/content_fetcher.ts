@@ -3,15 +3,19 @@ import type { Clock } from "../base/clock.ts";
 import { orAborted } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { GuardedOrigin, guardOrigin, type OriginCounters } from "../origins/guarded.ts";
+import { HealthMonitor } from "../origins/health_monitor.ts";
+import { letGo } from "../origins/linked_abort.ts";
 import type { Origin } from "../origins/origin.ts";
 import type { FileVersion } from "../store/file_version.ts";
-import { OriginAttempts, type OriginCounters } from "./attempt.ts";
 import { Flight } from "./flight.ts";
 
 /** What a fetcher is made of. */
 export interface ContentFetcherOptions {
-  /** By `Origin.name`. */
+  /** By `Origin.name`. One that is not guarded yet is guarded as a local one without a limit. */
   origins: ReadonlyMap<string, Origin>;
+  /** The one that the origins are guarded with; decides which of a version's sources is asked. */
+  health?: HealthMonitor;
   clock: Clock;
   log: Log;
   /** How long one call keeps trying, over all sources, in ms. */
@@ -29,25 +33,40 @@ export interface FetchOptions {
    * of the range, each once. It must not throw.
    */
   keep?: (offset: number, bytes: Uint8Array<ArrayBuffer>) => void;
+  /**
+   * Whether no reader waits for it (read-ahead, `warm`, proofs): it then queues behind what readers
+   * wait for, until one of them comes to wait for it too.
+   */
+  isBackground?: boolean;
 }
 
 /**
  * Brings ranges of files from their origins: exact bytes or a typed error.
  *
  * Calls that overlap share the origin's reads: what is on its way is awaited, and only the gaps are
- * asked for. Retryable errors are tried again over all sources until `readTimeoutMs` is over; a
- * missing or changed file is looked for at the other sources, and otherwise is an answer.
+ * asked for. Any error is followed by the next source, the healthiest first, and so is silence;
+ * when all have failed, retryable errors are tried again until `readTimeoutMs` is over. A missing or
+ * changed file that no source has is an answer.
  */
 export class ContentFetcher implements AsyncDisposable {
-  readonly #attempts: ReadonlyMap<string, OriginAttempts>;
+  readonly #origins: ReadonlyMap<string, GuardedOrigin>;
+  readonly #health: HealthMonitor;
   readonly #flights = new Map<number, Flight[]>();
   #closed: MusicfsError | undefined;
   readonly #options: ContentFetcherOptions;
 
   constructor(options: ContentFetcherOptions) {
     this.#options = options;
-    this.#attempts = new Map(
-      [...options.origins].map(([name, origin]) => [name, new OriginAttempts(origin, options)]),
+    const { clock } = options;
+    const health = options.health ?? new HealthMonitor(options);
+    this.#health = health;
+    this.#origins = new Map(
+      Array.from(options.origins, ([name, origin]) => [
+        name,
+        origin instanceof GuardedOrigin
+          ? origin
+          : guardOrigin(origin, { kind: "local", clock, health }),
+      ]),
     );
   }
 
@@ -59,26 +78,31 @@ export class ContentFetcher implements AsyncDisposable {
   async fetch(
     version: FileVersion,
     range: ByteRange,
-    { signal, keep }: FetchOptions,
+    { signal, keep, isBackground = false }: FetchOptions,
   ): Promise<Uint8Array<ArrayBuffer>> {
     signal.throwIfAborted();
     if (this.#closed) throw this.#closed;
-    const parts = this.#cover(version, range, keep);
-    for (const part of parts) part.join();
+    const parts = this.#cover(version, range, { keep, isBackground });
+    for (const part of parts) part.join({ isBackground });
     const timer = new AbortController();
     try {
       const all = Promise.all(parts.map((part) => part.done));
       const inTime = Promise.race([all, this.#timeOut(parts, timer.signal)]);
       return assemble(parts, await orAborted(inTime, signal), range);
     } finally {
-      timer.abort();
+      letGo(timer);
       for (const part of parts) part.leave();
     }
   }
 
   /** Calls, bytes and errors so far, by the origin's name. */
   counters(): ReadonlyMap<string, Readonly<OriginCounters>> {
-    return new Map([...this.#attempts].map(([name, { counters }]) => [name, { ...counters }]));
+    return new Map(
+      Array.from(this.#origins, ([name, { counters: { calls, bytes, errors } }]) => [
+        name,
+        { calls, bytes, errors },
+      ]),
+    );
   }
 
   /** Ends all that is under way; who still waits gets `unavailable`. */
@@ -93,7 +117,7 @@ export class ContentFetcher implements AsyncDisposable {
   }
 
   /** Flights that cover the range between them, in order; starts those that are missing. */
-  #cover(version: FileVersion, range: ByteRange, keep: FetchOptions["keep"]): Flight[] {
+  #cover(version: FileVersion, range: ByteRange, how: StartOptions): Flight[] {
     const end = range.offset + range.length;
     const flights = this.#flights.get(version.id) ?? [];
     const known = flights
@@ -106,21 +130,19 @@ export class ContentFetcher implements AsyncDisposable {
     for (const flight of known) {
       if (flight.range.offset > at) {
         const gap = { offset: at, length: flight.range.offset - at };
-        parts.push(this.#start(version, gap, keep));
+        parts.push(this.#start(version, gap, how));
       }
       parts.push(flight);
       at = flight.end;
     }
-    if (at < end) parts.push(this.#start(version, { offset: at, length: end - at }, keep));
+    if (at < end) parts.push(this.#start(version, { offset: at, length: end - at }, how));
     return parts;
   }
 
-  #start(version: FileVersion, range: ByteRange, keep: FetchOptions["keep"]): Flight {
-    const flight = new Flight(version, range, {
-      ...this.#options,
-      origins: this.#attempts,
-      keep,
-    });
+  #start(version: FileVersion, range: ByteRange, how: StartOptions): Flight {
+    const { clock, random } = this.#options;
+    const [origins, health] = [this.#origins, this.#health];
+    const flight = new Flight(version, range, { origins, health, clock, random, ...how });
     const flights = this.#flights.get(version.id) ?? [];
     flights.push(flight);
     this.#flights.set(version.id, flights);
@@ -144,6 +166,12 @@ export class ContentFetcher implements AsyncDisposable {
       "Check the origin with `musicfs status`.";
     throw known ?? new MusicfsError("timed_out", message, { op: "fetch.read", subject: path });
   }
+}
+
+/** How a flight that is missing is started. */
+interface StartOptions {
+  keep: FetchOptions["keep"];
+  isBackground: boolean;
 }
 
 /** Cuts the range out of the flights' bytes; without a copy if one flight holds it all. */

@@ -1,16 +1,26 @@
 import type { ByteRange } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
-import type { FileVersion, VersionSource } from "../store/file_version.ts";
-import type { OriginAttempts } from "./attempt.ts";
-import { retryWaitMs } from "./retry.ts";
+import type { CallWatcher, WatchedOptions } from "../origins/call_watcher.ts";
+import { failover, type FailoverHealth, type FailoverMember } from "../origins/failover.ts";
+import type { Origin } from "../origins/origin.ts";
+import { retrying } from "../origins/retrying.ts";
+import type { FileVersion } from "../store/file_version.ts";
+
+/** Ends a queued attempt that is to be made again, before those that nobody waits for. */
+const PROMOTED = new MusicfsError("timed_out", "A reader has come to wait for this range", {
+  op: "fetch.flight",
+  subject: "flight",
+});
 
 /** What a flight needs from its fetcher. */
 export interface FlightOptions {
-  /** By the origin's name. */
-  readonly origins: ReadonlyMap<string, OriginAttempts>;
+  /** By the origin's name; single attempts, guarded. */
+  readonly origins: ReadonlyMap<string, Origin>;
+  readonly health: FailoverHealth;
   readonly clock: Clock;
   readonly random: () => number;
+  readonly isBackground: boolean;
   /** Given the bytes before any waiter is, also when nobody waits any more. */
   readonly keep: ((offset: number, bytes: Uint8Array<ArrayBuffer>) => void) | undefined;
 }
@@ -29,7 +39,10 @@ export class Flight {
   lastError: unknown;
   #wanted = 0;
   #underWay = 0;
+  #isBackground: boolean;
   readonly #stop = new AbortController();
+  /** Ends the attempt that is being made; the flight goes on, unless it has been stopped. */
+  #attempt = this.#stop;
 
   constructor(
     readonly version: FileVersion,
@@ -37,6 +50,7 @@ export class Flight {
     readonly options: FlightOptions,
   ) {
     this.end = range.offset + range.length;
+    this.#isBackground = options.isBackground;
     this.done = this.#run();
     // Whoever waits is told; a flight that fails with nobody waiting is nobody's error.
     this.done.catch(() => undefined);
@@ -47,8 +61,12 @@ export class Flight {
     return this.#stop.signal.aborted;
   }
 
-  join(): void {
+  /** One more waits for it; a reader brings it forward if it is queued in the background. */
+  join({ isBackground }: { isBackground: boolean }): void {
     this.#wanted += 1;
+    if (isBackground || !this.#isBackground) return;
+    this.#isBackground = false;
+    if (this.#underWay === 0) this.#attempt.abort(PROMOTED);
   }
 
   leave(): void {
@@ -59,6 +77,7 @@ export class Flight {
   /** Ends it whatever it is doing; who waits gets `reason`. */
   abort(reason: unknown): void {
     this.#stop.abort(reason);
+    this.#attempt.abort(reason);
   }
 
   #abandon(): void {
@@ -71,54 +90,58 @@ export class Flight {
   }
 
   async #run(): Promise<Uint8Array<ArrayBuffer>> {
-    let sources: readonly VersionSource[] = this.version.sources;
-    let firstError: unknown;
-    for (let round = 0;; round += 1) {
-      const retry: VersionSource[] = [];
-      for (const source of sources) {
-        try {
-          const bytes = await this.#attempt(source);
-          this.options.keep?.(this.range.offset, bytes);
-          return bytes;
-        } catch (error) {
-          if (this.abandoned) throw this.#stop.signal.reason;
-          this.lastError = error;
-          if (isRetryable(error)) retry.push(source);
-          else firstError ??= error;
-        }
-        if (this.#wanted === 0) this.#abandon();
-        this.#stop.signal.throwIfAborted();
+    const { size, sources: [{ path, version }] } = this.version;
+    const origin = this.#origin();
+    for (;;) {
+      try {
+        const bytes = await origin.read({ path, size, version }, this.range, this.#callOptions());
+        this.options.keep?.(this.range.offset, bytes);
+        return bytes;
+      } catch (error) {
+        if (this.abandoned) throw this.#stop.signal.reason;
+        if (error !== PROMOTED) throw error;
       }
-      if (retry.length === 0) throw firstError;
-      sources = retry;
-      const { clock, random } = this.options;
-      await clock.sleep(retryWaitMs(round, random()), this.#stop.signal);
     }
   }
 
-  async #attempt(source: VersionSource): Promise<Uint8Array<ArrayBuffer>> {
-    const attempts = this.options.origins.get(source.origin);
-    if (!attempts) {
-      const message = `Cannot read "${source.path}": origin ${source.origin} is not configured ` +
-        "any more. Add it again, or run `musicfs scan`.";
-      throw new MusicfsError("not_found", message, { op: "fetch.read", subject: source.path });
+  #callOptions(): WatchedOptions {
+    const isBackground = this.#isBackground;
+    // Only a flight in the background can be brought forward, and only once.
+    this.#attempt = isBackground ? new AbortController() : this.#stop;
+    return { signal: this.#attempt.signal, isBackground, watcher: this.#watcher };
+  }
+
+  readonly #watcher: CallWatcher = {
+    started: () => this.#underWay += 1,
+    ended: () => this.#underWay -= 1,
+    paused: () => undefined,
+  };
+
+  #origin(): Origin {
+    const { origins, health, clock, random } = this.options;
+    const { size, sources } = this.version;
+    const members: FailoverMember[] = [];
+    for (const { origin: name, path, version } of sources) {
+      const origin = origins.get(name);
+      if (origin) members.push({ origin, locate: () => ({ path, size, version }) });
     }
-    const file = { path: source.path, size: this.version.size, version: source.version };
-    let started = false;
-    try {
-      return await attempts.read(file, this.range, {
-        signal: this.#stop.signal,
-        onStart: () => {
-          started = true;
-          this.#underWay += 1;
-        },
-      });
-    } finally {
-      if (started) this.#underWay -= 1;
-    }
+    if (members.length === 0) throw notConfigured(this.version);
+    return retrying(failover(members, { health, clock }), {
+      clock,
+      random,
+      repeatLast: true,
+      isWorthIt: () => {
+        // Whoever comes from now on must not be given this flight's last error at once.
+        if (this.#wanted === 0) this.#abandon();
+        return this.#wanted > 0;
+      },
+      onFailure: (error) => this.lastError = error,
+    });
   }
 }
 
-function isRetryable(error: unknown): boolean {
-  return error instanceof MusicfsError && error.retryable;
+function notConfigured({ sources: [{ origin, path }] }: FileVersion): MusicfsError {
+  const message = `Cannot read "${path}": origin ${origin} is not configured any more. Add it ` +
+    "again, or run `musicfs scan`.";
+  return new MusicfsError("not_found", message, { op: "fetch.read", subject: path });
 }

@@ -1,0 +1,303 @@
+import type { ByteRange } from "../base/bytes.ts";
+import type { Clock } from "../base/clock.ts";
+import { MusicfsError } from "../base/errors.ts";
+import type { CallWatcher, WatchedOptions } from "./call_watcher.ts";
+import { exactly } from "./exact.ts";
+import { letGo } from "./linked_abort.ts";
+import type { Origin, OriginEntry, OriginFile } from "./origin.ts";
+import { PartialRead } from "./partial_read.ts";
+
+/** How long a member may send nothing until the next one is asked beside it, in ms. */
+const HEDGE_MS = 1_500;
+
+/** Why a member is not waited for any more; only the member sees it. */
+const OVERTAKEN = new MusicfsError("timed_out", "Another origin answered first", {
+  op: "failover.read",
+  subject: "read",
+});
+
+/** One of several origins that are proven to hold the same bytes. */
+export interface FailoverMember {
+  readonly origin: Origin;
+  /** The file as this member names it. */
+  locate(file: OriginFile): OriginFile;
+}
+
+/** What failover needs to know of health; `HealthMonitor` is one. */
+export interface FailoverHealth {
+  /** The items in the order in which to ask; those that are equally well stay as given. */
+  order<T>(items: readonly T[], nameOf: (item: T) => string): readonly T[];
+  /** This origin was asked at `startedMs` and had gone silent when another one answered. */
+  overtaken(name: string, startedMs: number): void;
+}
+
+/** How several origins are made one. */
+export interface FailoverOptions {
+  health: FailoverHealth;
+  clock: Clock;
+  hedgeMs?: number;
+}
+
+/**
+ * Asks the member that is best off, and the next one after any error: what one lacks another is
+ * proven to hold. A read that goes on after another member broke off asks only for the rest.
+ *
+ * While nothing comes for `hedgeMs` the next member is asked beside the others; the first whole
+ * answer counts, and the others are given up. When all have failed, the last retryable error is
+ * thrown, else the first: a `PartialRead` if anything came.
+ *
+ * @param members at least one, the preferred one first
+ */
+export function failover(members: readonly FailoverMember[], options: FailoverOptions): Origin {
+  return new Failover(members, options);
+}
+
+class Failover implements Origin {
+  readonly name: string;
+  readonly #members: readonly FailoverMember[];
+  readonly #options: FailoverOptions;
+
+  constructor(members: readonly FailoverMember[], options: FailoverOptions) {
+    const [first] = members;
+    if (!first) throw new TypeError("Failover needs an origin");
+    this.name = first.origin.name;
+    this.#members = members;
+    this.#options = options;
+  }
+
+  async *list(folder: string, options: WatchedOptions): AsyncIterable<OriginEntry> {
+    const failures = new Failures();
+    for (const { origin } of this.#order()) {
+      let hasBegun = false;
+      try {
+        for await (const entry of origin.list(folder, options)) {
+          hasBegun = true;
+          yield entry;
+        }
+        return;
+      } catch (error) {
+        // Half a listing of one and half of another would be a listing of none.
+        if (hasBegun || options.signal.aborted) throw error;
+        failures.add(error);
+      }
+    }
+    throw failures.verdict;
+  }
+
+  async stat(path: string, options: WatchedOptions): Promise<OriginEntry> {
+    const failures = new Failures();
+    for (const { origin } of this.#order()) {
+      try {
+        return await origin.stat(path, options);
+      } catch (error) {
+        if (options.signal.aborted) throw error;
+        failures.add(error);
+      }
+    }
+    throw failures.verdict;
+  }
+
+  read(
+    file: OriginFile,
+    range: ByteRange,
+    options: WatchedOptions,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const [only] = this.#members;
+    if (only && this.#members.length === 1) {
+      return only.origin.read(only.locate(file), range, options);
+    }
+    const race = new Race(this.#order(), { ...this.#options, file, range, options });
+    return race.run();
+  }
+
+  #order(): readonly FailoverMember[] {
+    return this.#options.health.order(this.#members, ({ origin }) => origin.name);
+  }
+}
+
+/** What is left to say when nobody could answer. */
+class Failures {
+  #first: unknown;
+  #lastRetryable: MusicfsError | undefined;
+
+  add(error: unknown): void {
+    this.#first ??= error;
+    if (error instanceof MusicfsError && error.retryable) this.#lastRetryable = error;
+  }
+
+  get verdict(): unknown {
+    return this.#lastRetryable ?? this.#first;
+  }
+}
+
+/** One member's part in a read. */
+interface Attempt {
+  readonly member: FailoverMember;
+  readonly abort: AbortController;
+  /** Bytes of the range that were there already when it was asked. */
+  readonly from: number;
+  /** When the origin itself was asked; undefined while the attempt is queued. */
+  startedMs: number | undefined;
+  progressMs: number;
+  isPaused: boolean;
+}
+
+interface RaceParts extends FailoverOptions {
+  file: OriginFile;
+  range: ByteRange;
+  options: WatchedOptions;
+}
+
+/** One read that several members are asked for, one after the other or side by side. */
+class Race {
+  readonly #order: readonly FailoverMember[];
+  readonly #parts: RaceParts;
+  readonly #hedgeMs: number;
+  readonly #result = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
+  readonly #running = new Set<Attempt>();
+  readonly #failures = new Failures();
+  readonly #timer = new AbortController();
+  #next = 0;
+  /** When a member last gave a sign of life, or was asked. */
+  #signMs = 0;
+  #isOver = false;
+  /** The first `#done` bytes came before somebody broke off. */
+  #whole: Uint8Array<ArrayBuffer> | undefined;
+  #done = 0;
+
+  constructor(order: readonly FailoverMember[], parts: RaceParts) {
+    this.#order = order;
+    this.#parts = parts;
+    this.#hedgeMs = parts.hedgeMs ?? HEDGE_MS;
+  }
+
+  async run(): Promise<Uint8Array<ArrayBuffer>> {
+    const { signal } = this.#parts.options;
+    signal.throwIfAborted();
+    const giveUp = (): void => this.#result.reject(signal.reason);
+    signal.addEventListener("abort", giveUp);
+    this.#ask();
+    this.#hedge().catch(() => undefined);
+    try {
+      return await this.#result.promise;
+    } finally {
+      this.#isOver = true;
+      letGo(this.#timer);
+      signal.removeEventListener("abort", giveUp);
+      for (const { abort } of this.#running) {
+        abort.abort(signal.aborted ? signal.reason : OVERTAKEN);
+      }
+    }
+  }
+
+  /** Asks the next member for what is not there yet. */
+  #ask(): void {
+    const { file, range, options, clock } = this.#parts;
+    const member = this.#order[this.#next++];
+    if (!member) return;
+    const now = clock.monotonic();
+    this.#signMs = now;
+    const attempt: Attempt = {
+      member,
+      abort: new AbortController(),
+      from: this.#done,
+      startedMs: undefined,
+      progressMs: now,
+      isPaused: false,
+    };
+    this.#running.add(attempt);
+    const rest = { offset: range.offset + this.#done, length: range.length - this.#done };
+    const { origin } = member;
+    const watched: WatchedOptions = {
+      ...options,
+      signal: attempt.abort.signal,
+      onProgress: () => {
+        attempt.progressMs = this.#signMs = clock.monotonic();
+        options.onProgress?.();
+      },
+      watcher: this.#watched(attempt),
+    };
+    Promise.try(() => origin.read(member.locate(file), rest, watched))
+      .then((bytes) => this.#answered(attempt, bytes)).catch((error) =>
+        this.#threw(attempt, error)
+      );
+  }
+
+  #watched(attempt: Attempt): CallWatcher {
+    const { options: { watcher }, clock } = this.#parts;
+    return {
+      started: () => {
+        attempt.startedMs = attempt.progressMs = clock.monotonic();
+        watcher?.started();
+      },
+      ended: () => watcher?.ended(),
+      paused: (isPaused) => {
+        attempt.isPaused = isPaused;
+        attempt.progressMs = this.#signMs = clock.monotonic();
+        watcher?.paused(isPaused);
+      },
+    };
+  }
+
+  #answered(attempt: Attempt, bytes: Uint8Array<ArrayBuffer>): void {
+    if (this.#isOver) return;
+    const { file, range, health, clock } = this.#parts;
+    const { name } = attempt.member.origin;
+    const length = range.length - attempt.from;
+    exactly(bytes, { origin: name, path: file.path, length });
+    this.#running.delete(attempt);
+    this.#isOver = true;
+    if (attempt.from === 0) this.#result.resolve(bytes);
+    else {
+      const whole = this.#whole ?? new Uint8Array(range.length);
+      whole.set(bytes, attempt.from);
+      this.#result.resolve(whole);
+    }
+    for (const { member, startedMs, progressMs, isPaused } of this.#running) {
+      const isSilent = !isPaused && clock.monotonic() - progressMs >= this.#hedgeMs;
+      if (startedMs !== undefined && isSilent) health.overtaken(member.origin.name, startedMs);
+    }
+  }
+
+  #threw(attempt: Attempt, error: unknown): void {
+    this.#running.delete(attempt);
+    if (this.#isOver) return;
+    if (error instanceof PartialRead) this.#keep(attempt.from, error.received);
+    this.#failures.add(error);
+    if (this.#running.size > 0) return;
+    if (this.#next < this.#order.length) return this.#ask();
+    this.#isOver = true;
+    this.#result.reject(this.#verdict());
+  }
+
+  #keep(from: number, received: Uint8Array<ArrayBuffer>): void {
+    const { length } = this.#parts.range;
+    const end = from + received.length;
+    if (end <= this.#done || end >= length) return;
+    this.#whole ??= new Uint8Array(length);
+    this.#whole.set(received, from);
+    this.#done = end;
+  }
+
+  #verdict(): unknown {
+    const { verdict } = this.#failures;
+    if (!this.#whole || !(verdict instanceof MusicfsError) || !verdict.retryable) return verdict;
+    const { message, op, subject } = verdict;
+    const received = this.#whole.slice(0, this.#done);
+    return new PartialRead(message, { received, op, subject, cause: verdict });
+  }
+
+  /** Asks one more member whenever nothing has come from any of them for too long. */
+  async #hedge(): Promise<void> {
+    const { clock } = this.#parts;
+    let waitMs = this.#hedgeMs;
+    while (this.#next < this.#order.length) {
+      await clock.sleep(waitMs, this.#timer.signal);
+      if (this.#isOver) return;
+      const isPaused = this.#running.values().some((attempt) => attempt.isPaused);
+      const silentMs = isPaused ? 0 : clock.monotonic() - this.#signMs;
+      if (silentMs >= this.#hedgeMs) this.#ask();
+      waitMs = silentMs >= this.#hedgeMs ? this.#hedgeMs : this.#hedgeMs - silentMs;
+    }
+  }
+}
