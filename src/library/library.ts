@@ -6,50 +6,33 @@ import type { Origin } from "../origins/origin.ts";
 import type { Index } from "../store/index.ts";
 import { adoptOrigins } from "./adopt_origins.ts";
 import { Committer } from "./committer.ts";
-import type { Entry, EntrySource } from "./entry.ts";
+import { ContentProver, type ProveOptions } from "./content_prover.ts";
+import { forgetEarlierMount, type VersionStore } from "./earlier_mount.ts";
 import type { EventListener } from "./entry_event.ts";
-import { foldersOf, inOrder } from "./federation.ts";
 import { type FolderChange, OwedChanges } from "./folder_change.ts";
-import { sourceOf } from "./folder_commit.ts";
 import { FolderSync } from "./folder_sync.ts";
-import { everything, versionKey } from "./keys.ts";
+import { Listings } from "./listings.ts";
 import { Namespace } from "./namespace.ts";
-import { nextTurn } from "./next_turn.ts";
-import { entryIdOf, nodeIdOf, ROOT_ID } from "./node_id.ts";
+import type { Takeover } from "./namespace_edit.ts";
 import { Removal } from "./removal.ts";
-import { OriginScan, type OriginScanReport, type ScanProgress } from "./scan.ts";
+import { OriginScan, type OriginScanReport } from "./scan.ts";
+import { notScanned, type ScanOptions, type ScanReport, sumOf } from "./scan_report.ts";
 
+export type { ProveOptions, ProveProgress } from "./content_prover.ts";
+export type { VersionStore } from "./earlier_mount.ts";
 export type { EntryEvent } from "./entry_event.ts";
 export type { FolderChange } from "./folder_change.ts";
+export type { Takeover } from "./namespace_edit.ts";
 export type { ScanProgress } from "./scan.ts";
-
-/** Longest wait for a folder of which nothing is known, in ms. A spun-down disk takes about 8 s. */
-const LIST_MS_MAX = 20_000;
-
-/** Longest wait for more of a folder of which something is known, in ms. */
-const LIST_MORE_MS_MAX = 1_000;
-
-/** The same, of a folder that was rebuilt from cached tracks and that nobody has listed, in ms. */
-const LIST_REBUILT_MS_MAX = 5_000;
-
-/** After a failure, time in which a folder is shown as it is known without asking again, in ms. */
-const LIST_AGAIN_MS_MIN = 5_000;
+export type { ScanOptions, ScanReport } from "./scan_report.ts";
 
 /** Names that are left out of every tree. */
 const HIDDEN_ALWAYS = ".musicfs";
 
-/** Records that are purged in one transaction. */
-const PURGED_MAX = 1_000;
-
-/** Forgets what is stored of a version; `Manifests` of the store. */
-export interface VersionStore {
-  remove(id: number): void;
-}
-
 /** What a library is made of. */
 export interface LibraryOptions {
   index: Index;
-  /** The preferred one first. */
+  /** The preferred one first. Used for listings; they may retry. */
   origins: readonly Origin[];
   /**
    * Identities of origins that stay in the library although they are not among `origins`, as a
@@ -59,36 +42,20 @@ export interface LibraryOptions {
   manifests?: VersionStore;
   /** Names that are left out wherever they stand in a path. */
   exclude: readonly string[];
+  /**
+   * False for an origin, by name, that is known to be down: it is not asked for what a reader
+   * waits for, and a scan tries it once. Default: none is.
+   */
+  isUp?: (name: string) => boolean;
   clock: Clock;
   log: Log;
   /** Told of each commit that changed what was visible, after it is on disk, in order. */
   onChange: (changes: FolderChange[]) => void;
-}
-
-/** How a scan is done. */
-export interface ScanOptions {
-  /** The user has said that what is gone may go, all of it if need be. */
-  acceptDeletions?: boolean;
-  /** Go on with a scan that was interrupted in the last minutes; default true. */
-  resume?: boolean;
-  /** Names of the origins to scan; default all. */
-  origins?: readonly string[];
-  onProgress?: (progress: ScanProgress) => void;
-  signal: AbortSignal;
-}
-
-/** What a scan found, over all origins. Counts are of files unless they say otherwise. */
-export interface ScanReport {
-  added: number;
-  changed: number;
-  moved: number;
-  gone: number;
-  /** Deletions that were not believed, and of how many files; they stay visible. */
-  held?: { gone: number; of: number };
-  folders: number;
-  files: number;
-  errors: Error[];
-  origins: OriginScanReport[];
+  /**
+   * Told of each version whose preferred source is now another one, proven to hold the same bytes,
+   * once that is on disk. The id stays; the key of what is stored of it is another.
+   */
+  onTakeover?: (takeover: Takeover) => void;
 }
 
 /**
@@ -106,24 +73,22 @@ export class Library implements AsyncDisposable {
   readonly #committer: Committer;
   readonly #removal: Removal;
   readonly #sync: FolderSync;
+  readonly #listings: Listings;
+  readonly #prover: ContentProver;
   /** Number of the scan under way at an origin. */
   readonly #scans = new Map<number, number>();
-  /** When an origin's listing last failed, in monotonic ms. */
-  readonly #failedMs = new Map<number, number>();
   readonly #stopping = new AbortController();
   #scanning: Promise<unknown> = Promise.resolve();
   readonly #listeners = new Set<EventListener>();
   #listener: EventListener | undefined;
 
   constructor(options: LibraryOptions) {
-    const { index, clock, log, onChange } = options;
+    const { index, clock, log, onChange, onTakeover, isUp = () => true } = options;
     this.#options = options;
     this.namespace = new Namespace(index);
     const { namespace } = this;
-    this.#order = adoptOrigins(
-      { index, namespace, nowMs: clock.now() },
-      identitiesOf(options),
-    );
+    const adopted = { index, namespace, nowMs: clock.now(), onTakeover };
+    this.#order = adoptOrigins(adopted, identitiesOf(options));
     for (const origin of options.origins) {
       const number = this.#order.find((number) => namespace.identityOf(number) === origin.name);
       if (number !== undefined) this.#origins.set(number, origin);
@@ -136,10 +101,14 @@ export class Library implements AsyncDisposable {
       clock,
       onChange,
       listener: () => this.#listener,
+      onTakeover,
+      onUnproven: () => this.#prover.wake(),
     });
+    this.#prover = new ContentProver({ index, namespace, committer, isUp, clock, log });
     const removal = this.#removal = new Removal({ index, namespace, committer, rankOf, log });
-    this.#sync = new FolderSync({
-      origins: this.#origins,
+    const origins = this.#origins;
+    const sync = this.#sync = new FolderSync({
+      origins,
       rankOf,
       namespace,
       committer,
@@ -149,79 +118,56 @@ export class Library implements AsyncDisposable {
       clock,
       log,
     });
+    const isNumberUp = (origin: number): boolean => isUp(namespace.identityOf(origin));
+    const parts = { namespace, sync, committer, origins, rankOf, clock, log };
+    this.#listings = new Listings({ ...parts, isUp: isNumberUp });
   }
 
   /**
    * Lists the folder at each origin that has it and has not listed it yet, for a limited time.
    *
    * Throws only if no origin could list it and nothing is known of it; then the first origin's
-   * error, or `timed_out`. What is late is added when it comes, and `onChange` told.
+   * error, `timed_out`, or at once `unavailable` if all of them are known to be down. What is late
+   * is added when it comes, and `onChange` told.
    */
-  async ensureListed(folderId: number, { signal }: { signal: AbortSignal }): Promise<void> {
-    signal.throwIfAborted();
-    const folder = this.#folder(folderId);
-    if (folder.listed) return;
-    const { clock } = this.#options;
-    const listed = folder.sources.some((source) => source.listed);
-    const known = listed || this.namespace.hasChildren(folderId);
-    const limitMs = listed ? LIST_MORE_MS_MAX : known ? LIST_REBUILT_MS_MAX : LIST_MS_MAX;
-    const attempts: Promise<void>[] = [];
-    for (const source of foldersOf(folder.sources)) {
-      const failedMs = this.#failedMs.get(source.origin) ?? -Infinity;
-      const again = clock.monotonic() - failedMs >= LIST_AGAIN_MS_MIN;
-      if (!source.listed && (!known || again)) attempts.push(this.#list(folderId, source.origin));
-    }
-    const time = new AbortController();
-    const limit = clock.sleep(limitMs, time.signal).then(
-      () => "late" as const,
-      () => "late" as const,
-    );
-    try {
-      // Any one that answers will do only if the others had their time, too.
-      const all = Promise.allSettled(attempts);
-      const results = await orAborted(Promise.race([all, limit]), signal);
-      if (known || this.#isListedSomewhere(folderId)) return;
-      throw results === "late" ? this.#late(folderId) : firstError(results);
-    } finally {
-      time.abort();
-    }
+  ensureListed(folderId: number, options: { signal: AbortSignal }): Promise<void> {
+    return this.#listings.ensureListed(folderId, options);
   }
 
   /**
    * Lists the folder anew at each origin that has it, and removes what is no longer there unless
    * that is most of the library. Throws if no origin could list it.
    */
-  async relist(folderId: number, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
-    const folder = this.#folder(folderId);
-    const attempts = foldersOf(folder.sources).map(({ origin }) =>
-      this.#noting(
-        origin,
-        folderId,
-        () => this.#sync.listAgain(folderId, origin, { urgent: true, refreshFolder: true }),
-      )
-    );
-    const all = Promise.allSettled(attempts);
-    const results = signal ? await orAborted(all, signal) : await all;
-    if (results.length > 0 && results.every(({ status }) => status === "rejected")) {
-      throw firstError(results);
-    }
+  relist(folderId: number, options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.#listings.relist(folderId, options);
   }
 
   /**
    * Looks again at one entry, for a reader that was told `changed`: at the file itself, or at its
    * folder if it is no longer there. Throws if no origin could say.
    */
-  async refresh(entryId: number, { signal }: { signal: AbortSignal }): Promise<void> {
-    const entry = this.namespace.entry(entryId);
-    if (!entry) return;
-    if (entry.kind === "folder") return await this.relist(entryId, { signal });
-    const path = this.namespace.pathOf(entryId);
-    const attempts = entry.sources.map(({ origin }) =>
-      this.#lookAgain(entry, { origin, path, signal })
-    );
-    const results = await Promise.allSettled(attempts);
-    signal.throwIfAborted();
-    if (results.every(({ status }) => status === "rejected")) throw firstError(results);
+  refresh(entryId: number, options: { signal: AbortSignal }): Promise<void> {
+    return this.#listings.refresh(entryId, options);
+  }
+
+  /**
+   * An origin, by name, answers again: lists what was shown without it, and compares what waited
+   * for it. What nobody asked for meanwhile is for a scan to find.
+   */
+  originIsBack(name: string): void {
+    for (const [number, origin] of this.#origins) {
+      if (origin.name === name) this.#listings.originIsBack(number);
+    }
+    this.#prover.wake({ now: true });
+  }
+
+  /**
+   * Finds out, as long as the signal lets it, which origins hold the same bytes under one name:
+   * readers may then use any of them. Throws the signal's reason.
+   */
+  async prove(options: ProveOptions): Promise<never> {
+    const signal = AbortSignal.any([options.signal, this.#stopping.signal]);
+    return await this.#prover.run({ ...options, signal });
   }
 
   /** Makes a file another version, because its bytes were found to differ from those it had. */
@@ -267,30 +213,9 @@ export class Library implements AsyncDisposable {
    * them, and what its kernel had to be told. Not for a successor, which takes a mount over.
    */
   async beginMount(): Promise<void> {
-    const { index } = this.#options;
-    while (this.#owed.count() > 0) {
-      index.transaction(() => {
-        const folders: number[] = [];
-        for (const { folder } of this.#owed.all()) {
-          folders.push(folder);
-          if (folders.length >= PURGED_MAX) break;
-        }
-        this.settled(folders);
-      });
-      await nextTurn();
-    }
-    const superseded = index.table("superseded");
-    while (superseded.count() > 0) {
-      index.transaction(() => {
-        const ids: number[] = [];
-        for (const { key } of superseded.range(everything())) {
-          ids.push(Number(new DataView(key.buffer, key.byteOffset).getBigUint64(0)));
-          if (ids.length >= PURGED_MAX) break;
-        }
-        for (const id of ids) this.#purge(id);
-      });
-      await nextTurn();
-    }
+    const { index, manifests } = this.#options;
+    const { namespace } = this;
+    await forgetEarlierMount({ index, namespace, owed: this.#owed, manifests });
   }
 
   /** Tells `listener` of every file that comes, changes or goes, until the result is called. */
@@ -328,80 +253,14 @@ export class Library implements AsyncDisposable {
     await this.#scanning;
   }
 
-  #folder(id: number): Entry {
-    const entry = this.namespace.entry(id);
-    const context = { op: "library.list", subject: String(id) };
-    if (!entry) {
-      throw new MusicfsError("not_found", `Cannot list folder ${id}: it is gone`, context);
-    }
-    if (entry.kind === "folder") return entry;
-    throw new MusicfsError("invalid", `Cannot list ${entry.name}: it is not a folder`, context);
-  }
-
-  #list(folder: number, origin: number): Promise<void> {
-    return this.#noting(origin, folder, () => this.#sync.list(folder, origin, { urgent: true }));
-  }
-
-  /** Remembers which origins fail, and looks at the parent of a folder that is not there. */
-  async #noting(origin: number, folder: number, call: () => Promise<unknown>): Promise<void> {
-    try {
-      await call();
-      this.#failedMs.delete(origin);
-    } catch (error) {
-      const { clock, log } = this.#options;
-      log.warning("Cannot list a folder", { origin: this.#origins.get(origin)?.name, error });
-      if (error instanceof MusicfsError && error.retryable) {
-        this.#failedMs.set(origin, clock.monotonic());
-      } else if (isMissing(error)) await this.#lookAbove(folder, origin);
-      throw error;
-    }
-  }
-
-  /** A folder that its origin no longer has is removed by the listing of the one it was in. */
-  async #lookAbove(folder: number, origin: number): Promise<void> {
-    const entry = this.namespace.entry(folder);
-    if (!entry || entry.id === ROOT_ID) return;
-    try {
-      await this.#sync.listAgain(entry.parent, origin, { urgent: true });
-    } catch (error) {
-      if (isMissing(error)) return await this.#lookAbove(entry.parent, origin);
-      throw error;
-    }
-  }
-
-  async #lookAgain(
-    entry: Entry,
-    { origin: number, path, signal }: { origin: number; path: string; signal: AbortSignal },
-  ): Promise<void> {
-    const origin = this.#origins.get(number);
-    if (!origin) return;
-    try {
-      const now = await origin.stat(path, { signal });
-      const source = entry.sources.find((source) => source.origin === number);
-      if (now.kind === source?.kind) {
-        return await this.#update(entry.id, sourceOf(number, now, source));
-      }
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-    }
-    await this.#sync.listAgain(entry.parent, number, { urgent: true });
-  }
-
-  async #update(id: number, source: EntrySource): Promise<void> {
-    await this.#committer.commit((edit) => {
-      const entry = edit.namespace.entry(id);
-      if (!entry) return;
-      const others = entry.sources.filter(({ origin }) => origin !== source.origin);
-      if (others.length === entry.sources.length) return;
-      edit.setSources(entry, inOrder([...others, source], (origin) => this.#order.indexOf(origin)));
-    }, { weight: 1, urgent: true });
-  }
-
   async #scanOrigin(
     number: number,
     options: ScanOptions,
   ): Promise<OriginScanReport> {
-    const { index, clock } = this.#options;
+    const { index, clock, isUp = () => true } = this.#options;
+    const name = this.#origins.get(number)?.name ?? "";
+    const failure = isUp(name) ? undefined : await this.#failureOf(number, options.signal);
+    if (failure) return notScanned(name, failure);
     const scan = new OriginScan(
       {
         index,
@@ -409,9 +268,10 @@ export class Library implements AsyncDisposable {
         committer: this.#committer,
         sync: this.#sync,
         removal: this.#removal,
+        isUp: () => isUp(name),
         clock,
       },
-      { number, name: this.#origins.get(number)?.name ?? "" },
+      { number, name },
       {
         acceptDeletions: options.acceptDeletions ?? false,
         resume: options.resume ?? true,
@@ -428,71 +288,21 @@ export class Library implements AsyncDisposable {
     }
   }
 
-  #isListedSomewhere(folderId: number): boolean {
-    return this.namespace.entry(folderId)?.sources.some((source) => source.listed) ?? false;
-  }
-
-  /** Only inside a transaction. */
-  #purge(id: number): void {
-    const { index, manifests } = this.#options;
-    const now = this.namespace.entry(entryIdOf(id));
-    const then = this.namespace.version(id)?.sources[0];
-    const current = now && this.namespace.version(nodeIdOf(now.id, now.sequence))?.sources[0];
-    // A file that was changed and changed back is stored under the key of both versions.
-    const shared = then !== undefined && current !== undefined && then.path === current.path &&
-      then.origin === current.origin && then.version === current.version;
-    if (!shared) manifests?.remove(id);
-    index.table("superseded").remove(versionKey(id));
-  }
-
-  #late(folderId: number): MusicfsError {
-    const path = this.namespace.pathOf(folderId);
-    return new MusicfsError(
-      "timed_out",
-      `Cannot list "${path}": no origin answered within ${LIST_MS_MAX / 1000} s`,
-      { op: "library.list", subject: path },
-    );
+  /** Asks an origin that is said to be down once; what it says, if it cannot be scanned. */
+  async #failureOf(number: number, signal: AbortSignal): Promise<MusicfsError | undefined> {
+    try {
+      await this.#origins.get(number)?.stat("", { signal, isBackground: true });
+      return undefined;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof MusicfsError && error.retryable) return error;
+      if (error instanceof MusicfsError) return undefined;
+      throw error;
+    }
   }
 }
 
 /** Those that are kept come first, in their order: a command does not change who is preferred. */
 function identitiesOf({ origins, keep = [] }: LibraryOptions): string[] {
   return [...new Set([...keep, ...origins.map((origin) => origin.name)])];
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof MusicfsError && (error.code === "not_found" || error.code === "invalid");
-}
-
-function firstError(results: readonly PromiseSettledResult<unknown>[]): unknown {
-  for (const result of results) if (result.status === "rejected") return result.reason;
-  return new MusicfsError("unavailable", "Cannot list: no origin has this folder", {
-    op: "library.list",
-    subject: "",
-  });
-}
-
-function sumOf(origins: OriginScanReport[]): ScanReport {
-  const report: ScanReport = {
-    added: 0,
-    changed: 0,
-    moved: 0,
-    gone: 0,
-    folders: 0,
-    files: 0,
-    errors: [],
-    origins,
-  };
-  for (const origin of origins) {
-    report.added += origin.added;
-    report.changed += origin.changed;
-    report.gone += origin.gone;
-    report.folders += origin.folders;
-    report.files += origin.files;
-    report.errors.push(...origin.errors);
-    if (!origin.held) continue;
-    const { gone, of } = report.held ?? { gone: 0, of: 0 };
-    report.held = { gone: gone + origin.held.gone, of: of + origin.held.of };
-  }
-  return report;
 }

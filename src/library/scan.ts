@@ -65,6 +65,8 @@ export interface OriginScanParts {
   committer: Committer;
   sync: FolderSync;
   removal: Removal;
+  /** Whether the origin is not known to be down. */
+  isUp: () => boolean;
   clock: Clock;
 }
 
@@ -182,7 +184,8 @@ export class OriginScan {
   }
 
   #isOver(): boolean {
-    return this.#options.signal.aborted || this.#failuresInRow >= FAILURES_MAX;
+    const failuresMax = this.#failuresInRow > 0 && !this.#parts.isUp() ? 1 : FAILURES_MAX;
+    return this.#options.signal.aborted || this.#failuresInRow >= failuresMax;
   }
 
   #next(): number | undefined {
@@ -240,7 +243,7 @@ export class OriginScan {
       const outcome = await orAborted(sync.list(folder, number, options), signal);
       if (this.#isListed(folder)) return outcome;
       // It was somebody else's listing, from before this scan began.
-      const again = sync.listAgain(folder, number, { urgent: true, limiter: this.#limiter });
+      const again = sync.listAgain(folder, number, { urgent: true });
       return await orAborted(again, signal);
     } finally {
       onListed();
