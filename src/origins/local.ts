@@ -78,9 +78,9 @@ export class LocalOrigin implements Origin, AsyncDisposable {
     return this.#root.path;
   }
 
-  async *list(folder: string, { signal }: CallOptions): AsyncIterable<OriginEntry> {
-    signal.throwIfAborted();
-    yield* await orAborted(this.#list(folder, signal), signal);
+  async *list(folder: string, options: CallOptions): AsyncIterable<OriginEntry> {
+    options.signal.throwIfAborted();
+    yield* await orAborted(this.#list(folder, options), options.signal);
   }
 
   async stat(path: string, { signal }: CallOptions): Promise<OriginEntry> {
@@ -138,9 +138,9 @@ export class LocalOrigin implements Origin, AsyncDisposable {
     return await orAborted(this.#calls.run(call, signal), signal);
   }
 
-  async #list(folder: string, signal: AbortSignal): Promise<OriginEntry[]> {
+  async #list(folder: string, { signal, onProgress }: CallOptions): Promise<OriginEntry[]> {
     const op = "local.list";
-    const names = await this.#calls.run(() => this.#names(folder), signal);
+    const names = await this.#calls.run(() => this.#names(folder, onProgress), signal);
     if (folder === "") this.#told = false;
     const prefix = folder === "" ? "" : `${folder}/`;
     const entries: OriginEntry[] = [];
@@ -153,6 +153,7 @@ export class LocalOrigin implements Origin, AsyncDisposable {
         const path = prefix + name;
         const entry = await this.#calls.run(() => this.#describe(path, op, lost));
         if (entry) entries.push(entry);
+        onProgress?.();
       }
     };
     await Promise.all(Array.from({ length: CALLS_MAX }, describeNext));
@@ -167,7 +168,7 @@ export class LocalOrigin implements Origin, AsyncDisposable {
     return entries;
   }
 
-  async #names(folder: string): Promise<string[]> {
+  async #names(folder: string, onProgress: CallOptions["onProgress"]): Promise<string[]> {
     const op = "local.list";
     const path = await this.#root.enter(folder, op);
     const names: string[] = [];
@@ -175,6 +176,7 @@ export class LocalOrigin implements Origin, AsyncDisposable {
     try {
       for await (const { name } of Deno.readDir(path)) {
         names.push(name);
+        onProgress?.();
         doubtful ||= name.includes(REPLACEMENT);
       }
     } catch (error) {
