@@ -6,8 +6,8 @@ export const EXTENT_BLOCK_BYTES = 16 * 1024;
 /** Longest range fetched for a reader that has not yet shown that it reads on, in bytes. */
 export const SMALL_FETCH_BYTES_MAX = 256 * 1024;
 
-/** Longest range of one origin read once a reader streams, in bytes. */
-export const FETCH_BYTES_MAX = 4 * 1024 * 1024;
+/** Longest range of one origin read, in bytes: 16 at once are 16 MiB of memory. */
+export const FETCH_BYTES_MAX = 1024 * 1024;
 
 /** Bytes a handle must have read in sequence before read-ahead grows past the small fetch. */
 export const SEQUENTIAL_BYTES_MIN = 1024 * 1024;

@@ -12,6 +12,7 @@ import { CachedView } from "./cached_view.ts";
 import { ChunkFiles, type ChunkSlice } from "./chunk_files.ts";
 import { STAMP_LENGTH } from "./chunk_stamp.ts";
 import { ExtentReader } from "./extent_file.ts";
+import { TAG_BYTES } from "./tag_regions.ts";
 
 /** What the FUSE worker's reader is made of. */
 export interface CachedReaderOptions {
@@ -66,7 +67,10 @@ export class CachedReader {
   #reads = 0;
   #bytes = 0;
   #misses = 0;
-  /** Bytes read since `uses()` of files that are not whole: what is read ahead hangs on them. */
+  /**
+   * Bytes read since `uses()` of files that are not whole: what is read ahead hangs on them. A tail
+   * counts for more, because whether tails are fetched with heads hangs on its being told of soon.
+   */
   partialBytes = 0;
 
   constructor(options: CachedReaderOptions) {
@@ -99,7 +103,10 @@ export class CachedReader {
     }
     this.#reads += 1;
     this.#bytes += length;
-    if (view?.whole === false) this.partialBytes += length;
+    if (view?.whole === false) {
+      const isTail = offset > TAG_BYTES && offset >= view.size - TAG_BYTES;
+      this.partialBytes += isTail ? Math.max(length, TAG_BYTES) : length;
+    }
     return length;
   }
 

@@ -4,6 +4,9 @@ import { type FileVersion, versionFilePath, type VersionKey } from "../store/fil
 import { STAMP_LENGTH } from "./chunk_stamp.ts";
 import { encodeExtentHeader, type ExtentLayout, extentLayout } from "./extent_file.ts";
 
+/** Runs of an extent's bytes that are told apart between two drains; more of them are not told. */
+const EXTENT_RUNS_MAX = 16;
+
 /** What a thread needs to find a version's extent file. */
 export interface ExtentPlace {
   readonly path: Uint8Array<ArrayBuffer>;
@@ -26,9 +29,8 @@ export class CachedView {
   /** One byte a chunk: whether it was read since the uses were last drained. */
   readonly #used: Uint8Array<ArrayBuffer>;
   #isUsed = false;
-  /** What was read of the extent, `[first, end)`; empty when first >= end. */
-  #extentFirst = Infinity;
-  #extentEnd = 0;
+  /** What was read of the extent, `start, end` of each run in order of time. */
+  readonly #extentRuns: number[] = [];
   #place: ExtentPlace | undefined;
 
   constructor(
@@ -80,10 +82,16 @@ export class CachedView {
     return first;
   }
 
-  /** Notes a use of `[start, end)` of the extent; as `useChunk`. */
+  /**
+   * Notes a use of `[start, end)` of the extent; as `useChunk`. Runs are kept apart: a head and a
+   * tail are no sequence.
+   */
   useExtent(start: number, end: number): boolean {
-    this.#extentFirst = Math.min(this.#extentFirst, start);
-    this.#extentEnd = Math.max(this.#extentEnd, end);
+    const runs = this.#extentRuns;
+    let i = 0;
+    while (i < runs.length && !(start >= (runs[i] ?? 0) && start <= (runs[i + 1] ?? 0))) i += 2;
+    if (i < runs.length) runs[i + 1] = Math.max(runs[i + 1] ?? 0, end);
+    else if (i < 2 * EXTENT_RUNS_MAX) runs.push(start, end);
     const first = !this.#isUsed;
     this.#isUsed = true;
     return first;
@@ -103,11 +111,11 @@ export class CachedView {
       into.push(this.id, starts[i] ?? 0, starts[end] ?? 0);
       i = used.indexOf(1, end);
     }
-    if (this.#extentFirst < this.#extentEnd) {
-      into.push(this.id, this.#extentFirst, this.#extentEnd);
+    const runs = this.#extentRuns;
+    for (let at = 0; at < runs.length; at += 2) {
+      into.push(this.id, runs[at] ?? 0, runs[at + 1] ?? 0);
     }
-    this.#extentFirst = Infinity;
-    this.#extentEnd = 0;
+    runs.length = 0;
     this.#isUsed = false;
   }
 }

@@ -8,6 +8,7 @@ import type { ContentFetcher } from "../fetch/content_fetcher.ts";
 import type { CacheIndex } from "../store/cache_index.ts";
 import type { CasStore } from "../store/cas_store.ts";
 import type { FileVersion } from "../store/file_version.ts";
+import { keepLonger } from "./keep_longer.ts";
 
 /** What `ChunkReader` is made of. */
 export interface ChunkReaderOptions {
@@ -15,7 +16,17 @@ export interface ChunkReaderOptions {
   cacheIndex: CacheIndex;
   store: CasStore;
   digest: (bytes: Uint8Array) => Uint8Array<ArrayBuffer>;
+  /** Versions whose chunks are pinned when they come back. */
+  pinned: ReadonlySet<number>;
   log: Log;
+}
+
+/** How a run is fetched. */
+export interface RunOptions {
+  signal: AbortSignal;
+  /** Given the run's bytes, checked, if they could not be put back. */
+  notKept: (bytes: Uint8Array<ArrayBuffer>) => void;
+  isBackground: boolean;
 }
 
 /** Chunks `[first, end)` of a list, which follow one another, and the bytes they cover. */
@@ -57,6 +68,16 @@ export class ChunkReader {
     return runsOf(list, missing);
   }
 
+  /** The runs of chunks that cover bytes of `range` and are not here, by the look of their files. */
+  missing(list: ChunkList, range: ByteRange): ChunkRun[] {
+    const [first, end] = list.covering(range);
+    const missing: number[] = [];
+    for (let i = first; i < end; i += 1) {
+      if (!this.#options.store.has(list.hash(i), list.length(i))) missing.push(i);
+    }
+    return runsOf(list, missing);
+  }
+
   /**
    * Fetches the run's bytes, checks them against the chunks' hashes and puts them back. Throws
    * `changed` if the origin has other bytes now, twice.
@@ -64,13 +85,14 @@ export class ChunkReader {
   async fetch(
     version: FileVersion,
     run: ChunkRun,
-    signal: AbortSignal,
+    { signal, notKept, isBackground }: RunOptions,
   ): Promise<Uint8Array<ArrayBuffer>> {
     const { fetcher } = this.#options;
+    const options = { signal, isBackground };
     for (let attempt = 0; attempt < 2; attempt += 1) {
-      const bytes = await fetcher.fetch(version, run, { signal });
+      const bytes = await fetcher.fetch(version, run, options);
       if (this.#matches(run, bytes)) {
-        this.#putBack(run, bytes);
+        if (!this.#putBack(version, run, bytes)) notKept(bytes);
         return bytes;
       }
     }
@@ -106,15 +128,23 @@ export class ChunkReader {
   }
 
   /** Best effort: the next read fetches what is not kept now. */
-  #putBack({ list, first, end, offset }: ChunkRun, bytes: Uint8Array<ArrayBuffer>): void {
+  #putBack(
+    version: FileVersion,
+    { list, first, end, offset }: ChunkRun,
+    bytes: Uint8Array<ArrayBuffer>,
+  ): boolean {
+    const { cacheIndex, pinned } = this.#options;
     try {
       for (let i = first; i < end; i += 1) {
         const start = list.start(i) - offset;
         this.#options.store.put(list.hash(i), bytes.subarray(start, start + list.length(i)));
       }
+      keepLonger({ cacheIndex, pinned }, version, { list, first, end });
+      return true;
     } catch (error) {
       if (!(error instanceof MusicfsError)) throw error;
       this.#options.log.debug("Chunk was not put back", { error });
+      return false;
     }
   }
 }

@@ -1,19 +1,24 @@
 import type { ByteRange } from "../base/bytes.ts";
 import { MusicfsError } from "../base/errors.ts";
-import { EXTENT_BLOCK_BYTES, FETCH_BYTES_MAX } from "../base/limits.ts";
+import { FETCH_BYTES_MAX, SMALL_FETCH_BYTES_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
-import type { ContentFetcher } from "../fetch/content_fetcher.ts";
+import type { ContentFetcher, FetchOptions } from "../fetch/content_fetcher.ts";
 import type { CacheIndex } from "../store/cache_index.ts";
 import type { CasStore } from "../store/cas_store.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import type { Manifests } from "../store/manifests.ts";
 import type { CacheDisk } from "../store/passthrough.ts";
-import { ChunkReader, type ChunkRun } from "./chunk_reader.ts";
+import { copyInto, overlap, type Target } from "./byte_ranges.ts";
+import { ChunkReader, type ChunkRun, type RunOptions } from "./chunk_reader.ts";
 import type { Extents } from "./extents.ts";
 import type { Ingest } from "./ingest.ts";
+import { Parts } from "./parts.ts";
 import { Prefetch } from "./prefetch.ts";
-import { pieces } from "./read_ahead.ts";
+import { pieces, roundsUp } from "./read_ahead.ts";
+import { TailAhead } from "./tail_ahead.ts";
 import { type Task, together } from "./together.ts";
+import { type BringOptions, WholeFiles } from "./whole_files.ts";
+import { windowBytesMax } from "./window_size.ts";
 
 /** What `FileReader` is made of. It closes `ingest`, and nothing else. */
 export interface FileReaderOptions {
@@ -28,6 +33,10 @@ export interface FileReaderOptions {
   digest: (bytes: Uint8Array) => Uint8Array<ArrayBuffer>;
   /** The version that an id names; undefined if there is none (any more). */
   describe: (id: number) => FileVersion | undefined;
+  /** The track that is played after this one, to be fetched before that one ends; default none. */
+  nextTrack?: ((version: FileVersion) => FileVersion | undefined) | undefined;
+  /** Whether what is fetched is written to this disk; default true. What is there is read anyway. */
+  keeps?: boolean | undefined;
   log: Log;
 }
 
@@ -49,6 +58,15 @@ export interface FileReaderStats {
   /** Chunks that a list names and that were not there, and those that were damaged. */
   chunkMisses: number;
   corruptChunks: number;
+  /** Fetched bytes that are held in memory, because they cannot be kept on this disk. */
+  memoryBytes: number;
+}
+
+/** How a range is fetched. */
+interface HowToFetch {
+  readonly signal: AbortSignal;
+  /** Whether nobody waits for it yet. */
+  readonly isBackground: boolean;
 }
 
 /**
@@ -62,7 +80,10 @@ export interface FileReaderStats {
 export class FileReader implements AsyncDisposable {
   readonly #options: FileReaderOptions;
   readonly #chunks: ChunkReader;
+  readonly #parts: Parts;
   readonly #prefetch: Prefetch;
+  readonly #tails = new TailAhead();
+  readonly #wholeFiles: WholeFiles;
   #closed = false;
   #reads = 0;
   #failures = 0;
@@ -70,12 +91,19 @@ export class FileReader implements AsyncDisposable {
   #originBytes = 0;
 
   constructor(options: FileReaderOptions) {
+    const { keeps = true, ingest } = options;
     this.#options = options;
-    this.#chunks = new ChunkReader(options);
-    this.#prefetch = new Prefetch(
-      (version, range, signal) => this.#bring(version, range, signal),
-      options,
-    );
+    this.#chunks = new ChunkReader({ ...options, pinned: ingest.pinned });
+    this.#parts = new Parts({ ...options, keeps });
+    const missing = this.#missing.bind(this);
+    const bring = this.#bring.bind(this);
+    this.#prefetch = new Prefetch({
+      ...options,
+      isHere: (version, range) => missing(version, range).length === 0,
+      bring,
+      windowMax: (readers) => this.#windowMax(readers),
+    });
+    this.#wholeFiles = new WholeFiles({ ...options, keeps, missing, bring });
   }
 
   /**
@@ -93,17 +121,24 @@ export class FileReader implements AsyncDisposable {
     const length = Math.min(range.length, version.size - range.offset);
     if (length <= 0) return new Uint8Array(0);
     const wanted = { offset: range.offset, length };
-    const into = new Uint8Array(length);
+    const target = { offset: range.offset, bytes: new Uint8Array(length) };
     this.#reads += 1;
     try {
-      const gaps = this.#fillFromCache(version, wanted, into);
-      this.#prefetch.read(handle, version, wanted);
-      if (gaps.length > 0) await together(gaps, signal);
+      const run = this.#prefetch.read(handle, version, wanted);
+      const gaps = this.#fillFromCache(version, target, run);
+      this.#tails.read(version.id, wanted);
+      const isCold = handle !== 0 && gaps.length > 0;
+      const tail = isCold ? this.#tails.headRead(version, wanted) : undefined;
+      const filled = gaps.length > 0 ? together(gaps, signal) : undefined;
+      if (tail) this.#prefetch.bringNow(version, tail);
+      this.#prefetch.pump();
+      await filled;
+      if (isCold) this.#tails.headDone(version.id);
     } catch (error) {
       if (!signal.aborted) this.#failures += 1;
       throw error;
     }
-    return into;
+    return target.bytes;
   }
 
   /**
@@ -116,11 +151,44 @@ export class FileReader implements AsyncDisposable {
       const [id = 0, start = 0, end = 0] = uses.subarray(i, i + 3);
       this.#noteUse(id, { offset: start, length: end - start });
     }
+    this.#tails.reported();
+    this.#prefetch.pump();
   }
 
-  /** A handle was closed: nothing more is fetched ahead of it. */
-  release(handle: number): void {
-    this.#prefetch.release(handle);
+  /**
+   * A handle was closed: nothing more is fetched ahead of it. With the version that it was open on,
+   * that holds also for reads of it that only the worker has seen.
+   */
+  release(handle: number, version?: number): void {
+    this.#prefetch.release(handle, version);
+  }
+
+  /**
+   * Fetches what is missing of the whole file, behind what readers wait for, and resolves when all
+   * of it is in chunks.
+   *
+   * Throws what no origin could help, the signal's reason, `full` if the file cannot be held beside
+   * what is pinned, `unavailable` if the disk refuses, and `invalid` if nothing is kept at all. What
+   * was fetched by then stays.
+   *
+   * @returns bytes that were missing and are fetched
+   */
+  bringAll(version: FileVersion, options: BringOptions): Promise<number> {
+    return this.#wholeFiles.bringAll(version, options);
+  }
+
+  /**
+   * Has what is here of a file never evicted, over restarts too, and what comes of it until this
+   * process ends. After a restart, and when the index was made again, to be called again for what is
+   * to stay; it costs a look at each chunk.
+   */
+  pin(version: FileVersion): void {
+    this.#wholeFiles.pin(version);
+  }
+
+  /** Takes `pin` back; chunks that the `others`, which are pinned too, have in common with it stay. */
+  unpin(version: FileVersion, others: Iterable<FileVersion>): void {
+    this.#wholeFiles.unpin(version, others);
   }
 
   stats(): FileReaderStats {
@@ -130,6 +198,7 @@ export class FileReader implements AsyncDisposable {
       cacheBytes: this.#cacheBytes,
       originBytes: this.#originBytes,
       ...this.#chunks.counters,
+      memoryBytes: this.#parts.memoryBytes,
     };
   }
 
@@ -151,48 +220,35 @@ export class FileReader implements AsyncDisposable {
   }
 
   /** Copies what is here, without a pause, and gives the ways to fill the gaps. */
-  #fillFromCache(
-    version: FileVersion,
-    wanted: ByteRange,
-    into: Uint8Array<ArrayBuffer>,
-  ): Task[] {
+  #fillFromCache(version: FileVersion, target: Target, run: number): Task[] {
     const list = this.#options.manifests.listOf(version);
-    const end = wanted.offset + wanted.length;
+    const { offset, bytes: { length } } = target;
     const gaps: Task[] = [];
-    const target = { offset: wanted.offset, bytes: into };
     let missing = 0;
-    for (const run of this.#chunks.fill(list, target)) {
-      missing += overlap(target, run).length;
-      gaps.push((signal) => this.#fetchChunks(version, run, { target, signal }));
+    for (const chunks of this.#chunks.fill(list, target)) {
+      if (this.#parts.copyFromMemory(version, chunks, target)) continue;
+      missing += overlap(target, chunks).length;
+      gaps.push((signal) => this.#fetchChunks(version, chunks, { target, signal }));
     }
-    const from = Math.max(wanted.offset, list.frontier);
-    if (from < end) {
-      const rest = { offset: from, length: end - from };
-      for (const gap of this.#fillFromExtent(version, rest, target)) {
+    const from = Math.max(offset, list.frontier);
+    if (from < offset + length) {
+      const rest = { offset: from, length: offset + length - from };
+      for (const gap of this.#parts.fill(version, rest, target)) {
         missing += overlap(target, gap).length;
-        gaps.push((signal) => this.#fetchGap(version, gap, { target, signal }));
+        const wanted = roundsUp(run) ? this.#roundedUp(version, gap, rest) : gap;
+        gaps.push((signal) => this.#fetchGap(version, wanted, { target, signal }));
       }
     }
-    this.#cacheBytes += wanted.length - missing;
+    this.#cacheBytes += length - missing;
     return gaps;
   }
 
-  /** Copies what the extent holds of `range`; the rest, in whole blocks. */
-  #fillFromExtent(version: FileVersion, range: ByteRange, target: Target): ByteRange[] {
-    const { extents } = this.#options;
-    const gaps = extents.missing(version, range);
-    let present = false;
-    for (const piece of between(gaps, range)) {
-      const bytes = target.bytes.subarray(
-        piece.offset - target.offset,
-        piece.offset - target.offset + piece.length,
-      );
-      // A damaged block: all of the piece comes from the origin, and replaces it.
-      if (extents.read(version, piece.offset, bytes)) present = true;
-      else gaps.push(wholeBlocks(piece, version.size));
-    }
-    if (present) extents.use(version);
-    return gaps;
+  /** A gap at the end of what is read, with what is missing after it, as a small fetch. */
+  #roundedUp(version: FileVersion, gap: ByteRange, read: ByteRange): ByteRange {
+    if (gap.offset + gap.length < read.offset + read.length) return gap;
+    const small = { offset: gap.offset, length: SMALL_FETCH_BYTES_MAX };
+    const [longer] = this.#parts.missing(version, small);
+    return longer?.offset === gap.offset && longer.length > gap.length ? longer : gap;
   }
 
   async #fetchChunks(
@@ -200,7 +256,8 @@ export class FileReader implements AsyncDisposable {
     run: ChunkRun,
     { target, signal }: { target: Target; signal: AbortSignal },
   ): Promise<void> {
-    const bytes = await this.#chunks.fetch(version, run, signal);
+    const how = this.#runOptions(version, run, { signal, isBackground: false });
+    const bytes = await this.#chunks.fetch(version, run, how);
     this.#originBytes += copyInto(target, { offset: run.offset, bytes });
   }
 
@@ -211,50 +268,64 @@ export class FileReader implements AsyncDisposable {
   ): Promise<void> {
     const parts = pieces(gap.offset, gap.offset + gap.length, FETCH_BYTES_MAX);
     const tasks = parts.map((part) => async (either: AbortSignal): Promise<void> => {
-      const bytes = await this.#fetch(version, part, either);
+      const bytes = await this.#fetch(version, part, { signal: either, isBackground: false });
       this.#originBytes += copyInto(target, { offset: part.offset, bytes });
     });
     await together(tasks, signal);
   }
 
-  /** For read-ahead: fetches what is missing of a range, into the extent. */
-  async #bring(version: FileVersion, range: ByteRange, signal: AbortSignal): Promise<void> {
-    const { disk, manifests, extents } = this.#options;
-    if (!disk.writable) return;
-    const from = Math.max(range.offset, manifests.listOf(version).frontier);
-    const end = range.offset + range.length;
-    if (from >= end) return;
-    const gaps = extents.missing(version, { offset: from, length: end - from });
-    const tasks = gaps.map((gap) => async (either: AbortSignal): Promise<void> => {
-      await this.#fetch(version, gap, either);
-    });
-    await together(tasks, signal);
+  /** What must be fetched of a range, in chunks and beyond them. */
+  #missing(version: FileVersion, range: ByteRange): ByteRange[] {
+    const list = this.#options.manifests.listOf(version);
+    const runs = this.#chunks.missing(list, range)
+      .filter((run) => !this.#parts.isInMemory(version, run));
+    return [...runs, ...this.#parts.missing(version, range)];
+  }
+
+  /** For read-ahead: fetches what is missing of a range, and keeps it. */
+  async #bring(version: FileVersion, range: ByteRange, how: HowToFetch): Promise<void> {
+    const list = this.#options.manifests.listOf(version);
+    const tasks: Task[] = [];
+    for (const run of this.#chunks.missing(list, range)) {
+      if (this.#parts.isInMemory(version, run)) continue;
+      tasks.push(async (signal) => {
+        await this.#chunks.fetch(version, run, this.#runOptions(version, run, { ...how, signal }));
+      });
+    }
+    for (const gap of this.#parts.missing(version, range)) {
+      tasks.push(async (signal) => {
+        await this.#fetch(version, gap, { ...how, signal });
+      });
+    }
+    await together(tasks, how.signal);
+  }
+
+  #runOptions(version: FileVersion, run: ChunkRun, how: HowToFetch): RunOptions {
+    const notKept = (bytes: Uint8Array<ArrayBuffer>): void => {
+      if (!this.#closed) this.#parts.keepInMemory(version, run.offset, bytes);
+    };
+    return { ...how, notKept };
   }
 
   #fetch(
     version: FileVersion,
     range: ByteRange,
-    signal: AbortSignal,
+    how: HowToFetch,
   ): Promise<Uint8Array<ArrayBuffer>> {
     const keep = (offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
-      this.#keep(version, offset, bytes);
+      if (!this.#closed) this.#parts.keep(version, offset, bytes);
     };
-    return this.#options.fetcher.fetch(version, range, { signal, keep });
+    const options: FetchOptions & HowToFetch = { ...how, keep };
+    return this.#options.fetcher.fetch(version, range, options);
   }
 
-  /** Writes fetched bytes to the extent, beyond the frontier, and sets the ingest going. */
-  #keep(version: FileVersion, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
-    if (this.#closed) return;
-    const { manifests, extents, ingest, log } = this.#options;
-    try {
-      const { frontier } = manifests.listOf(version);
-      const from = Math.max(offset, Math.floor(frontier / EXTENT_BLOCK_BYTES) * EXTENT_BLOCK_BYTES);
-      if (from >= offset + bytes.length) return;
-      if (extents.write(version, from, bytes.subarray(from - offset))) ingest.kick(version);
-    } catch (error) {
-      // Whoever waits for the bytes gets them all the same.
-      log.error("Fetched bytes were not kept", { path: version.sources[0].path, error });
-    }
+  #windowMax(readers: number): number {
+    const { store, cacheIndex, disk } = this.#options;
+    return windowBytesMax({
+      readers,
+      inMemory: this.#parts.inMemory || !disk.writable,
+      roomBytes: store.stats().limitBytes - cacheIndex.totals().pinnedBytes,
+    });
   }
 
   #noteUse(id: number, range: ByteRange): void {
@@ -270,49 +341,9 @@ export class FileReader implements AsyncDisposable {
         ingest.kick(version);
       }
     }
+    this.#tails.read(id, range);
     this.#prefetch.passed(id, range);
   }
-}
-
-/** Bytes of a read that is being put together: those of the file from `offset` on. */
-export interface Target {
-  readonly offset: number;
-  readonly bytes: Uint8Array<ArrayBuffer>;
-}
-
-/** The part of `range` that lies in the target; of length 0 if there is none. */
-function overlap(target: Target, range: ByteRange): ByteRange {
-  const offset = Math.max(target.offset, range.offset);
-  const end = Math.min(target.offset + target.bytes.length, range.offset + range.length);
-  return { offset, length: Math.max(0, end - offset) };
-}
-
-/** Copies what lies in the target; returns how much that was. */
-export function copyInto(target: Target, { offset, bytes }: Target): number {
-  const part = overlap(target, { offset, length: bytes.length });
-  const from = part.offset - offset;
-  target.bytes.set(bytes.subarray(from, from + part.length), part.offset - target.offset);
-  return part.length;
-}
-
-/** What of `range` lies outside of `gaps`, which are in order. */
-function between(gaps: readonly ByteRange[], range: ByteRange): ByteRange[] {
-  const found: ByteRange[] = [];
-  const end = range.offset + range.length;
-  let at = range.offset;
-  for (const gap of gaps) {
-    if (gap.offset > at) found.push({ offset: at, length: gap.offset - at });
-    at = Math.max(at, gap.offset + gap.length);
-  }
-  if (at < end) found.push({ offset: at, length: end - at });
-  return found;
-}
-
-/** The blocks that hold bytes of `range`. */
-function wholeBlocks({ offset, length }: ByteRange, size: number): ByteRange {
-  const start = Math.floor(offset / EXTENT_BLOCK_BYTES) * EXTENT_BLOCK_BYTES;
-  const end = Math.ceil((offset + length) / EXTENT_BLOCK_BYTES) * EXTENT_BLOCK_BYTES;
-  return { offset: start, length: Math.min(end, size) - start };
 }
 
 function closed(version: FileVersion): MusicfsError {

@@ -13,6 +13,7 @@ import type { Index } from "../store/index.ts";
 import type { Manifests } from "../store/manifests.ts";
 import type { CacheDisk } from "../store/passthrough.ts";
 import type { Extents } from "./extents.ts";
+import { keepLonger } from "./keep_longer.ts";
 
 /** What `Ingest` is made of. */
 export interface IngestOptions {
@@ -47,6 +48,8 @@ export interface IngestStats {
  * blocks freed.
  */
 export class Ingest implements AsyncDisposable {
+  /** Versions whose chunks are pinned as they are stored. */
+  readonly pinned = new Set<number>();
   readonly #options: IngestOptions;
   readonly #waiting = new Map<number, FileVersion>();
   readonly #stats: IngestStats = { bytes: 0, chunks: 0, commits: 0, stopped: 0 };
@@ -132,6 +135,9 @@ export class Ingest implements AsyncDisposable {
       return false;
     }
     const longer = list.append(this.#store(length, last));
+    const { cacheIndex } = this.#options;
+    const stored = { list: longer, first: list.count, end: longer.count };
+    keepLonger({ cacheIndex, pinned: this.pinned }, version, stored);
     this.#commit(version, longer);
     return !longer.whole;
   }

@@ -2,68 +2,143 @@ import type { ByteRange } from "../base/bytes.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { FileVersion } from "../store/file_version.ts";
-import { planReadAhead, READ_AHEAD_START, type ReadAheadState } from "./read_ahead.ts";
+import {
+  isHandedOut,
+  NEXT_TRACK_START,
+  nextTrackPiece,
+  type NextTrackState,
+} from "./next_track.ts";
+import {
+  afterRead,
+  aheadOf,
+  isInSequence,
+  isStreaming,
+  nextPiece,
+  READ_AHEAD_START,
+  type ReadAheadState,
+  windowBeyond,
+  windowOf,
+} from "./read_ahead.ts";
 
 /** Handles whose reads are remembered. */
 const HANDLES_MAX = 4096;
 
-/** Ranges on their way ahead of readers at once, over all handles. */
-const PREFETCHES_MAX = 32;
+/** Files of which only the worker's reads are known; each is remembered as if it were a handle. */
+const UNSEEN_MAX = 64;
 
-/** Brings a range into the cache; what is there already is not fetched. */
-export type Bring = (version: FileVersion, range: ByteRange, signal: AbortSignal) => Promise<void>;
+/** Pieces on their way ahead of readers at once: over all handles, and for one of them. */
+const PREFETCHES_MAX = 12;
+const PREFETCHES_PER_HANDLE = 8;
+
+/** Tracks after the one that is played that one window may reach into. */
+const NEXT_TRACKS_MAX = 8;
+
+/** What `Prefetch` works with. */
+export interface PrefetchOptions {
+  /** Whether nothing of a range must be fetched. */
+  isHere: (version: FileVersion, range: ByteRange) => boolean;
+  /** Brings a range into the cache; what is there already is not fetched. */
+  bring: (
+    version: FileVersion,
+    range: ByteRange,
+    options: { signal: AbortSignal; isBackground: boolean },
+  ) => Promise<void>;
+  /** Bytes that may be kept ahead of each of so many readers. */
+  windowMax: (readers: number) => number;
+  /** The version that an id names; undefined if there is none (any more). */
+  describe: (id: number) => FileVersion | undefined;
+  /** The track that is played after this one; undefined if there is none. */
+  nextTrack?: ((version: FileVersion) => FileVersion | undefined) | undefined;
+  log: Log;
+}
 
 interface Handle {
-  version: FileVersion;
+  readonly version: FileVersion;
   state: ReadAheadState;
   /** Ends what is queued for it. */
   stop: AbortController;
+  /** Pieces on their way for it. */
+  underWay: number;
+  /** The tracks that come next, in order; found as the window reaches them. */
+  following: { version: FileVersion; state: NextTrackState }[];
 }
 
-/** Follows each handle's reads and fetches ahead of it, in the background. */
+interface Piece {
+  readonly version: FileVersion;
+  readonly range: ByteRange;
+}
+
+/** Follows each handle's reads and fetches ahead of it, and of the track after it. */
 export class Prefetch implements AsyncDisposable {
   /** By handle, in order of use. */
   readonly #handles = new Map<number, Handle>();
+  /** By version id, in order of use: reads of which no handle is known. */
+  readonly #unseen = new Map<number, Handle>();
+  /** Handles for which something may have to be fetched. */
+  readonly #hungry = new Set<Handle>();
+  readonly #streaming = new Set<Handle>();
   readonly #tasks = new Set<Promise<void>>();
-  readonly #bring: Bring;
-  readonly #log: Log;
-  #closed = false;
+  readonly #options: PrefetchOptions;
+  readonly #stop = new AbortController();
 
-  constructor(bring: Bring, { log }: { log: Log }) {
-    this.#bring = bring;
-    this.#log = log;
+  constructor(options: PrefetchOptions) {
+    this.#options = options;
   }
 
-  /** Notes a read of a handle; handle 0 is nobody's. */
-  read(handle: number, version: FileVersion, range: ByteRange): void {
-    if (handle === 0 || this.#closed) return;
+  /** Notes a read of a handle; handle 0 is nobody's. Bytes that it has read in sequence. */
+  read(handle: number, version: FileVersion, range: ByteRange): number {
+    if (handle === 0 || this.#closed) return 0;
     let known = this.#handles.get(handle);
     this.#handles.delete(handle);
     if (known?.version.id !== version.id) {
-      known?.stop.abort(released());
-      known = { version, state: READ_AHEAD_START, stop: new AbortController() };
+      if (known) this.#forget(known);
+      known = this.#adopt(version, range) ?? newHandle(version);
     }
     this.#handles.set(handle, known);
-    if (this.#handles.size > HANDLES_MAX) this.#forgetOldest();
+    this.#bound(this.#handles, HANDLES_MAX);
     this.#advance(known, range);
+    return known.state.run;
   }
 
-  /** Notes that bytes of a version were read without passing here: its streaming handles go on. */
+  /** Notes that bytes of a version were read without passing here: its readers go on. */
   passed(id: number, { offset, length }: ByteRange): void {
+    if (this.#closed) return;
+    let found = false;
     for (const handle of this.#handles.values()) {
-      const { next, ahead, window } = handle.state;
-      if (handle.version.id !== id || window === 0) continue;
-      const end = Math.min(offset + length, handle.version.size);
-      if (offset > Math.max(next, ahead) || end <= next) continue;
-      const from = Math.max(offset, next);
-      this.#advance(handle, { offset: from, length: end - from });
+      const { version, state } = handle;
+      if (version.id !== id || !isInSequence(state, offset)) continue;
+      found = true;
+      if (offset + length > state.next) this.#pass(handle, { offset, length });
+    }
+    if (!found) this.#passUnseen(id, { offset, length });
+  }
+
+  /** Begins to fetch what there is room for. */
+  pump(): void {
+    while (!this.#closed && this.#tasks.size < PREFETCHES_MAX) {
+      const handle = this.#hungriest();
+      if (!handle) return;
+      const piece = this.#take(handle);
+      if (!piece) this.#hungry.delete(handle);
+      else this.#fetchFor(handle, piece);
     }
   }
 
-  /** Forgets a handle, and what is queued for it. */
-  release(handle: number): void {
-    this.#handles.get(handle)?.stop.abort(released());
+  /** Fetches a range beside what somebody waits for, and as soon as that. */
+  bringNow(version: FileVersion, range: ByteRange): void {
+    if (this.#closed) return;
+    this.#keep(this.#bring({ version, range }, { signal: this.#stop.signal, isBackground: false }));
+  }
+
+  /** Forgets a handle, what is queued for it, and what is known of reads of `id` without a handle. */
+  release(handle: number, id?: number): void {
+    const known = this.#handles.get(handle);
     this.#handles.delete(handle);
+    if (known) this.#forget(known);
+    const unseen = id === undefined ? undefined : this.#unseen.get(id);
+    if (!unseen || id === undefined) return;
+    this.#unseen.delete(id);
+    this.#forget(unseen);
   }
 
   /** Resolves when nothing is on its way. */
@@ -72,45 +147,184 @@ export class Prefetch implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
-    for (const handle of this.#handles.keys()) this.release(handle);
+    this.#stop.abort(released());
+    for (const handle of [...this.#handles.values(), ...this.#unseen.values()]) {
+      this.#forget(handle);
+    }
+    this.#handles.clear();
+    this.#unseen.clear();
     await this.idle();
   }
 
+  get #closed(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
+  /** A handle's first read that is seen here may go on where the worker answered it. */
+  #adopt(version: FileVersion, range: ByteRange): Handle | undefined {
+    const unseen = this.#unseen.get(version.id);
+    if (!unseen || !isInSequence(unseen.state, range.offset)) return undefined;
+    this.#unseen.delete(version.id);
+    return unseen;
+  }
+
+  #passUnseen(id: number, range: ByteRange): void {
+    let handle = this.#unseen.get(id);
+    this.#unseen.delete(id);
+    if (!handle) {
+      const version = this.#options.describe(id);
+      if (!version) return;
+      handle = newHandle(version);
+    }
+    this.#unseen.set(id, handle);
+    this.#bound(this.#unseen, UNSEEN_MAX);
+    this.#pass(handle, range);
+  }
+
+  #pass(handle: Handle, { offset, length }: ByteRange): void {
+    const end = Math.min(offset + length, handle.version.size);
+    this.#advance(handle, { offset, length: end - offset });
+  }
+
   #advance(handle: Handle, range: ByteRange): void {
-    const { version } = handle;
-    const { state, prefetch, jumped } = planReadAhead(handle.state, range, version.size);
-    handle.state = state;
-    if (jumped) {
+    if (!isInSequence(handle.state, range.offset)) {
       handle.stop.abort(released());
       handle.stop = new AbortController();
+      handle.following = [];
     }
-    for (const ahead of prefetch) {
-      if (this.#tasks.size >= PREFETCHES_MAX) return;
-      const task = this.#run(version, ahead, handle.stop.signal);
-      this.#tasks.add(task);
-      task.finally(() => this.#tasks.delete(task));
-    }
+    handle.state = afterRead(handle.state, range);
+    if (isStreaming(handle.state)) this.#streaming.add(handle);
+    else this.#streaming.delete(handle);
+    if (windowOf(handle.state, Infinity) > 0) this.#hungry.add(handle);
+    else this.#hungry.delete(handle);
   }
 
-  async #run(version: FileVersion, range: ByteRange, signal: AbortSignal): Promise<void> {
+  /** The handle whose reader comes to the end of what was fetched for it first. */
+  #hungriest(): Handle | undefined {
+    let found: Handle | undefined;
+    let least = Infinity;
+    for (const handle of this.#hungry) {
+      if (handle.underWay >= PREFETCHES_PER_HANDLE) continue;
+      const ahead = aheadOf(handle.state) - handle.state.next;
+      if (ahead >= least) continue;
+      found = handle;
+      least = ahead;
+    }
+    return found;
+  }
+
+  /** The next piece to fetch for a handle, which is noted as asked for. */
+  #take(handle: Handle): Piece | undefined {
+    const { version } = handle;
+    const windowMax = this.#options.windowMax(this.#streaming.size);
+    const place = { size: version.size, windowMax };
+    for (;;) {
+      const range = nextPiece(handle.state, place);
+      if (!range) break;
+      handle.state = { ...handle.state, ahead: range.offset + range.length };
+      if (!this.#options.isHere(version, range)) return { version, range };
+    }
+    if (aheadOf(handle.state) < version.size) return undefined;
+    return this.#takeFollowing(handle, windowBeyond(handle.state, place));
+  }
+
+  /** What the window reaches of the tracks after this one. */
+  #takeFollowing(handle: Handle, beyond: number): Piece | undefined {
+    let budget = beyond;
+    for (let i = 0; budget > 0 && i < NEXT_TRACKS_MAX; i += 1) {
+      const track = this.#following(handle, i);
+      if (!track) return undefined;
+      const { version } = track;
+      const { size } = version;
+      for (;;) {
+        const next = nextTrackPiece(track.state, { size, budget });
+        if (!next) break;
+        track.state = next.state;
+        if (!this.#options.isHere(version, next.piece)) return { version, range: next.piece };
+      }
+      if (!isHandedOut(track.state, size)) return undefined;
+      budget -= size;
+    }
+    return undefined;
+  }
+
+  /** The `i`-th track after the handle's own; the ones before it are known. */
+  #following(handle: Handle, i: number): Handle["following"][number] | undefined {
+    const known = handle.following[i];
+    if (known) return known;
+    const last = handle.following.at(-1)?.version ?? handle.version;
+    const version = this.#options.nextTrack?.(last);
+    const isKnown = handle.following.some((track) => track.version.id === version?.id);
+    if (!version || isKnown || version.id === handle.version.id) return undefined;
+    const track = { version, state: NEXT_TRACK_START };
+    handle.following.push(track);
+    return track;
+  }
+
+  #fetchFor(handle: Handle, piece: Piece): void {
+    handle.underWay += 1;
+    const { signal } = handle.stop;
+    const ended = this.#bring(piece, { signal, isBackground: true }).then((isRetryable) => {
+      handle.underWay -= 1;
+      if (!isRetryable || signal.aborted) return;
+      askAgain(handle, piece);
+      this.#hungry.delete(handle);
+    });
+    this.#keep(ended);
+  }
+
+  /** Remembers a task until it has ended, and goes on then. */
+  #keep(ended: Promise<unknown>): void {
+    const task = ended.then(() => {
+      this.#tasks.delete(task);
+      this.pump();
+    });
+    this.#tasks.add(task);
+  }
+
+  /** Whether it failed in a way that may pass. */
+  async #bring(
+    { version, range }: Piece,
+    options: { signal: AbortSignal; isBackground: boolean },
+  ): Promise<boolean> {
     try {
-      await this.#bring(version, range, signal);
+      await this.#options.bring(version, range, options);
+      return false;
     } catch (error) {
-      if (signal.aborted) return;
+      if (options.signal.aborted) return false;
       const fields = { path: version.sources[0].path, error };
       // The reader will ask for these bytes itself, and be told.
-      if (error instanceof MusicfsError) this.#log.debug("Read-ahead failed", fields);
-      else this.#log.error("Read-ahead failed in a way nobody planned for", fields);
+      if (error instanceof MusicfsError) this.#options.log.debug("Read-ahead failed", fields);
+      else this.#options.log.error("Read-ahead failed in a way nobody planned for", fields);
+      return error instanceof MusicfsError && error.retryable;
     }
   }
 
-  #forgetOldest(): void {
-    for (const handle of this.#handles.keys()) {
-      this.release(handle);
+  #forget(handle: Handle): void {
+    handle.stop.abort(released());
+    this.#hungry.delete(handle);
+    this.#streaming.delete(handle);
+  }
+
+  #bound(handles: Map<number, Handle>, max: number): void {
+    if (handles.size <= max) return;
+    for (const [key, handle] of handles) {
+      handles.delete(key);
+      this.#forget(handle);
       return;
     }
   }
+}
+
+function newHandle(version: FileVersion): Handle {
+  const stop = new AbortController();
+  return { version, state: READ_AHEAD_START, stop, underWay: 0, following: [] };
+}
+
+/** With the reader's next read; what came meanwhile is not fetched twice. */
+function askAgain(handle: Handle, { version, range }: Piece): void {
+  if (version.id !== handle.version.id || range.offset < handle.state.next) return;
+  handle.state = { ...handle.state, ahead: Math.min(handle.state.ahead, range.offset) };
 }
 
 function released(): MusicfsError {

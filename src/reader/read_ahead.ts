@@ -1,9 +1,10 @@
 /**
- * What is fetched before it is asked for. Pure: each read of a handle gives the next state.
+ * How far to read ahead. Pure: each read of a handle gives the next state.
  *
  * A tag reader touches the head and the tail of a file and must not drag in the rest, so nothing is
- * fetched ahead until a handle has read `SEQUENTIAL_BYTES_MIN` in sequence. From then on a window
- * that doubles is kept ahead of the reader.
+ * fetched ahead until a handle has read on for a while, and little until it has read
+ * `SEQUENTIAL_BYTES_MIN` in sequence. From then on a window that grows with what was read is kept
+ * ahead of the reader.
  */
 
 import type { ByteRange } from "../base/bytes.ts";
@@ -14,10 +15,23 @@ import {
   SMALL_FETCH_BYTES_MAX,
 } from "../base/limits.ts";
 
-/** Bytes kept ahead of a reader at most: 6.7 s of 10 Mbit/s audio. */
-export const WINDOW_BYTES_MAX = 8 * 1024 * 1024;
+/** Bytes kept ahead of a reader at most: 26.8 s of 10 Mbit/s audio, for an outage of 20 s. */
+export const WINDOW_BYTES_MAX = 32 * 1024 * 1024;
 
-const WINDOW_BYTES_MIN = 1024 * 1024;
+/**
+ * The window is this many times what was read in sequence: 4 MiB after 1 MiB, which keeps a link of
+ * 100 Mbit/s with 300 ms to and fro (3.75 MB) busy; all of it after 8 MiB.
+ */
+const WINDOW_PER_RUN = 4;
+
+/** Bytes read in sequence after which a small fetch is kept ahead. */
+const SMALL_AHEAD_RUN_BYTES = 512 * 1024;
+
+/** Bytes read in sequence after which what is asked for is rounded up to a small fetch. */
+const ROUND_UP_RUN_BYTES = 256 * 1024;
+
+/** Pieces that a window is fetched in: the first ones of a small window come sooner. */
+const PIECES_PER_WINDOW = 8;
 
 /**
  * How far from where it is expected a read still counts as in sequence, in bytes. The kernel sends
@@ -31,54 +45,95 @@ export interface ReadAheadState {
   readonly next: number;
   /** Bytes read in sequence. */
   readonly run: number;
-  /** Bytes to keep ahead of `next`; 0 until the handle streams. */
-  readonly window: number;
+  /** Bytes before `next` that were passed over: the kernel's requests for them may yet come. */
+  readonly skipped: number;
   /** End of what was asked for ahead; 0 for nothing. */
   readonly ahead: number;
 }
 
-/** What one read makes of the state, and what to fetch ahead: whole blocks, in order. */
-export interface ReadAheadPlan {
-  readonly state: ReadAheadState;
-  readonly prefetch: readonly ByteRange[];
-  /** Whether the handle went elsewhere: what was fetched ahead for it is not wanted any more. */
-  readonly jumped: boolean;
-}
-
 /** A handle that has read nothing. */
-export const READ_AHEAD_START: ReadAheadState = { next: 0, run: 0, window: 0, ahead: 0 };
+export const READ_AHEAD_START: ReadAheadState = { next: 0, run: 0, skipped: 0, ahead: 0 };
 
-/** The plan for a read of `range` (which lies in the file) by a handle in `state`. */
-export function planReadAhead(
-  state: ReadAheadState,
-  range: ByteRange,
-  size: number,
-): ReadAheadPlan {
-  const end = range.offset + range.length;
-  // Reads that were answered from the cache are not always seen here, so a streaming handle may
-  // turn up anywhere in what was fetched ahead for it.
-  const furthest = Math.max(state.next, state.ahead) + SLACK_BYTES;
-  const inSequence = range.offset >= state.next - SLACK_BYTES && range.offset <= furthest;
-  if (!inSequence) {
-    const state = { next: end, run: range.length, window: 0, ahead: 0 };
-    return { state, prefetch: [], jumped: true };
-  }
-  const fresh = Math.max(0, end - Math.max(state.next, range.offset));
-  const next = Math.max(state.next, end);
-  return extended({ ...state, next, run: state.run + fresh }, size);
+/** Whether a read at `offset` goes on where the handle is, or in what was fetched ahead for it. */
+export function isInSequence({ next, ahead }: ReadAheadState, offset: number): boolean {
+  // Reads that were answered from the cache are not always seen, so a handle may turn up anywhere in
+  // what was fetched ahead for it.
+  return offset >= next - SLACK_BYTES && offset <= Math.max(next, ahead) + SLACK_BYTES;
 }
 
-function extended(state: ReadAheadState, size: number): ReadAheadPlan {
-  const jumped = false;
-  const { next, run } = state;
-  const ahead = Math.max(state.ahead, alignedUp(next, size));
-  const enough = state.window > 0 && ahead - next >= state.window / 2;
-  if (run < SEQUENTIAL_BYTES_MIN || enough || ahead >= size) return { state, prefetch: [], jumped };
-  const window = Math.min(Math.max(2 * state.window, WINDOW_BYTES_MIN), WINDOW_BYTES_MAX);
-  const until = alignedUp(next + window, size);
-  const pieceMax = Math.min(FETCH_BYTES_MAX, Math.max(SMALL_FETCH_BYTES_MAX, window / 2));
-  const prefetch = pieces(ahead, until, pieceMax);
-  return { state: { next, run, window, ahead: Math.max(ahead, until) }, prefetch, jumped };
+/**
+ * The state after a read of `range` (which lies in the file). One that is not in sequence starts a
+ * run, and what was fetched ahead is not wanted any more.
+ */
+export function afterRead(state: ReadAheadState, range: ByteRange): ReadAheadState {
+  const end = range.offset + range.length;
+  if (!isInSequence(state, range.offset)) {
+    return { next: end, run: range.length, skipped: 0, ahead: 0 };
+  }
+  const beyond = Math.max(0, end - Math.max(state.next, range.offset));
+  const late = Math.min(range.length - beyond, state.skipped);
+  const passedOver = Math.max(0, range.offset - state.next);
+  return {
+    ...state,
+    next: Math.max(state.next, end),
+    run: state.run + beyond + late,
+    skipped: Math.min(SLACK_BYTES, state.skipped - late + passedOver),
+  };
+}
+
+/** Whether the handle reads on, so that what comes next is fetched before it is asked for. */
+export function isStreaming({ run }: ReadAheadState): boolean {
+  return run >= SEQUENTIAL_BYTES_MIN;
+}
+
+/** Whether what is asked for after `run` bytes in sequence is rounded up to a small fetch. */
+export function roundsUp(run: number): boolean {
+  return run > ROUND_UP_RUN_BYTES && run < SMALL_AHEAD_RUN_BYTES;
+}
+
+/** Bytes to keep ahead of the reader, at most `max`. */
+export function windowOf({ run }: ReadAheadState, max: number): number {
+  if (run < SMALL_AHEAD_RUN_BYTES) return 0;
+  const small = Math.min(SMALL_FETCH_BYTES_MAX, max);
+  return run < SEQUENTIAL_BYTES_MIN ? small : Math.min(WINDOW_PER_RUN * run, max);
+}
+
+/** Where the next piece to fetch ahead begins; never behind the reader. */
+export function aheadOf({ next, ahead }: ReadAheadState): number {
+  return Math.max(ahead, alignedUp(next));
+}
+
+/**
+ * The next piece to fetch ahead in a file of `size` bytes: whole blocks, at most `FETCH_BYTES_MAX`.
+ * Undefined while there is no room for a whole one in the window: it is refilled in steps.
+ */
+export function nextPiece(
+  state: ReadAheadState,
+  { size, windowMax }: { size: number; windowMax: number },
+): ByteRange | undefined {
+  const window = windowOf(state, windowMax);
+  const piece = pieceOf(window);
+  const offset = aheadOf(state);
+  const until = Math.min(size, alignedUp(state.next + window));
+  if (window === 0 || offset >= until) return undefined;
+  const length = Math.min(piece, until - offset);
+  return length < piece && until < size ? undefined : { offset, length };
+}
+
+/** Bytes that are fetched at once for a window. */
+export function pieceOf(window: number): number {
+  const wanted = alignedUp(window / PIECES_PER_WINDOW);
+  return Math.min(FETCH_BYTES_MAX, Math.max(SMALL_FETCH_BYTES_MAX / 2, wanted));
+}
+
+/** Bytes of the window that lie beyond the end of a file of `size` bytes; 0 for one just begun. */
+export function windowBeyond(
+  state: ReadAheadState,
+  { size, windowMax }: { size: number; windowMax: number },
+): number {
+  // Whoever plays has read most of what lies before.
+  if (!isStreaming(state) || state.run < state.next / 2) return 0;
+  return Math.max(0, state.next + windowOf(state, windowMax) - size);
 }
 
 /** `[start, end)` in pieces of at most `max` bytes. */
@@ -90,6 +145,6 @@ export function pieces(start: number, end: number, max: number): ByteRange[] {
   return found;
 }
 
-function alignedUp(offset: number, size: number): number {
-  return Math.min(size, Math.ceil(offset / EXTENT_BLOCK_BYTES) * EXTENT_BLOCK_BYTES);
+function alignedUp(offset: number): number {
+  return Math.ceil(offset / EXTENT_BLOCK_BYTES) * EXTENT_BLOCK_BYTES;
 }
