@@ -1,7 +1,6 @@
 import type { Config, OriginConfig } from "../mount/config.ts";
 import * as v from "valibot";
 import { parseConfigFile } from "./config_file.ts";
-import { shownUrl } from "../origins/shown_url.ts";
 import {
   absolutePath,
   identityWithEndpoint,

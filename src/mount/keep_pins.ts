@@ -2,7 +2,6 @@ import type { Clock } from "../base/clock.ts";
 import type { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Entry } from "../library/entry.ts";
-import type { Cache } from "./cache.ts";
 import type { WarmResult } from "./cache_commands.ts";
 import { filesBelow } from "./library_paths.ts";
 import type { PinReader } from "./pin_commands.ts";
@@ -13,6 +12,7 @@ import {
   isPinned,
   missingBytes,
   roomBytes,
+  type WarmCache,
   WarmRun,
 } from "./warm.ts";
 
@@ -21,7 +21,7 @@ const SETTLE_MS = 2_000;
 
 /** What the task works on. */
 export interface KeepPinsParts {
-  cache: Cache;
+  cache: WarmCache;
   reader: PinReader;
   pins: Pins;
   clock: Clock;

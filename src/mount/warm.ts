@@ -8,6 +8,7 @@ import type { FileVersion } from "../store/file_version.ts";
 import { marginBytes, SEGMENT } from "../store/lru_eviction.ts";
 import type { Cache } from "./cache.ts";
 import { FAILURES_MAX, type WarmProgress, type WarmResult } from "./cache_commands.ts";
+import type { Config } from "./config.ts";
 import { filesBelow } from "./library_paths.ts";
 
 /** Files that are fetched at once: enough for one to go on while another one ends. */
@@ -38,9 +39,14 @@ export interface WarmReader {
   ): Promise<number>;
 }
 
+/** What is needed of a cache. */
+export type WarmCache =
+  & Pick<Cache, "namespace" | "library" | "manifests" | "extents" | "cacheIndex" | "space">
+  & { readonly config: Pick<Config, "cache" | "cacheDir" | "pollIntervalMs"> };
+
 /** Where files are fetched to. */
 export interface WarmParts {
-  cache: Cache;
+  cache: WarmCache;
   reader: WarmReader;
   clock: Clock;
   signal: AbortSignal;
@@ -60,7 +66,7 @@ export function cachedBytesOf(size: number): number {
 }
 
 /** What chunks and extents may take together, of all that the limit counts. */
-export function roomBytes({ space, cacheIndex }: Cache): number {
+export function roomBytes({ space, cacheIndex }: WarmCache): number {
   const { chunkDiskBytes, extentDiskBytes } = cacheIndex.totals();
   const besideBytes = Math.max(0, space.usedBytes() - chunkDiskBytes - extentDiskBytes);
   return space.limitBytes - marginBytes(space.limitBytes) - besideBytes;
@@ -68,7 +74,7 @@ export function roomBytes({ space, cacheIndex }: Cache): number {
 
 /** Adds up what lies below `roots`; lists what nobody has listed if there is an `unlisted`. */
 export async function measure(
-  cache: Cache,
+  cache: WarmCache,
   roots: Iterable<Entry>,
   options: {
     signal: AbortSignal;
@@ -87,13 +93,13 @@ export async function measure(
 }
 
 /** The version of a file as it is now; undefined if it is gone meanwhile. */
-export function currentVersion({ namespace }: Cache, { id }: Entry): FileVersion | undefined {
+export function currentVersion({ namespace }: WarmCache, { id }: Entry): FileVersion | undefined {
   const entry = namespace.entry(id);
   return entry?.kind === "file" ? namespace.version(nodeIdOf(id, entry.sequence)) : undefined;
 }
 
 /** Bytes of a version that are not on this disk. */
-export function missingBytes(cache: Cache, version: FileVersion): number {
+export function missingBytes(cache: WarmCache, version: FileVersion): number {
   const { manifests, extents, cacheIndex } = cache;
   const list = manifests.listOf(version);
   let missing = 0;
@@ -106,7 +112,7 @@ export function missingBytes(cache: Cache, version: FileVersion): number {
 }
 
 /** Whether all chunks of a version that is whole are pinned. */
-export function isPinned({ manifests, cacheIndex }: Cache, version: FileVersion): boolean {
+export function isPinned({ manifests, cacheIndex }: WarmCache, version: FileVersion): boolean {
   const list = manifests.listOf(version);
   for (let i = 0; i < list.count; i += 1) {
     if (cacheIndex.find("chunk", list.hash(i))?.segment !== SEGMENT.pinned) return false;
@@ -118,7 +124,7 @@ export function isPinned({ manifests, cacheIndex }: Cache, version: FileVersion)
  * Puts what was fetched on purpose before what was read by chance: otherwise the first files of a
  * long list would be evicted for its last ones while older music stays.
  */
-export function protect({ manifests, cacheIndex }: Cache, version: FileVersion): void {
+export function protect({ manifests, cacheIndex }: WarmCache, version: FileVersion): void {
   const list = manifests.listOf(version);
   const chunks = Array.from({ length: list.count }, (_, i) => ({
     kind: "chunk" as const,

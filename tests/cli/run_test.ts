@@ -4,7 +4,16 @@ import { silentLog } from "../../src/base/log.ts";
 import type { CliContext } from "../../src/cli/context.ts";
 import type { DaemonOptions } from "../../src/mount/daemon.ts";
 import { run } from "../../src/cli/run.ts";
-import type { CacheCommands, GcOptions, ScanOptions } from "../../src/mount/cache_commands.ts";
+import type {
+  CacheCommands,
+  GcOptions,
+  OriginScanResult,
+  PinResult,
+  ScanOptions,
+  TypedPath,
+  WarmOptions,
+  WarmResult,
+} from "../../src/mount/cache_commands.ts";
 import type { Config } from "../../src/mount/config.ts";
 import { serveControl } from "../../src/mount/control.ts";
 import { acquireLock, LOCK_FILE } from "../../src/mount/lock.ts";
@@ -322,4 +331,117 @@ Deno.test("run() writes completions that know commands, options and choices", as
   assert((await suggested(["gc", "--"])).includes("--max-size"));
   assert.deepEqual(await suggested(["mount", "/m", "--cache", "o"]), ["on", "off"]);
   assert(!(await suggested([""])).some((word) => word.startsWith("__") || word === "doctor"));
+});
+
+Deno.test("run() warms paths, says how much, and names what failed with exit code 1", async () => {
+  await using dir = await tempDir("cli");
+  const asked: WarmOptions[] = [];
+  let failures: { path: string; error: string }[] = [];
+  const warm = (options: WarmOptions): Promise<WarmResult> => {
+    asked.push(options);
+    const failed = failures.length;
+    const counts = { files: 1_200, bytes: 3 * 2 ** 20, fetched_bytes: 2 ** 20, seconds: 1 };
+    return Promise.resolve({ ...counts, failed, failures });
+  };
+  const openCache = () => Promise.resolve(fakeCache({ warm }));
+  const line = `warm Artist/Album /x --origin /music --cache-dir ${dir.path}`;
+  const ran = await cli(line, { openCache });
+  assert.deepEqual(ran, { code: 0, stdout: "1,200 files, 3.0 MiB, 1.0 MiB fetched\n", stderr: "" });
+  assert.deepEqual(asked[0]?.paths, [
+    { typed: "Artist/Album", candidates: ["Artist/Album"] },
+    { typed: "/x", candidates: ["x"] },
+  ]);
+  failures = Array.from({ length: 30 }, (_, i) => ({ path: `A/${i}\n`, error: "Cannot read it" }));
+  const failing = await cli(line, { openCache });
+  assert.equal(failing.code, 1);
+  const lines = failing.stderr.trimEnd().split("\n");
+  assert.equal(lines.length, 21);
+  assert.equal(lines[0], "musicfs: A/0\\n: Cannot read it");
+  assert.match(lines[20] ?? "", /^musicfs: 30 of 1,200 files could not be fetched; .*status/);
+  const json = await cli(`${line} --json`, { openCache });
+  assert.equal(JSON.parse(json.stdout).failures.length, 30);
+  assert.equal(json.stderr.trimEnd().split("\n").length, 1);
+  assert.match(await refused(2, `warm Album --cache-dir ${dir.path}`), /No origin is configured/);
+});
+
+Deno.test("run() asks the daemon to pin what lies in its mount, and streams how far it is", async () => {
+  await using dir = await tempDir("cli");
+  const mountpoint = `${dir.path}/mnt`;
+  await Deno.mkdir(`${mountpoint}/Artist`, { recursive: true });
+  using _lock = acquireLock(dir.path, { pid: 4711, supervisor_pid: null, mountpoint });
+  const asked: unknown[] = [];
+  const pin = (options: WarmOptions): Promise<PinResult> => {
+    asked.push(options.paths);
+    const progress = { done_files: 1, total_files: 2, done_bytes: 5, total_bytes: 10 };
+    options.onProgress?.({ ...progress, fetched_bytes: 5 });
+    const counts = { files: 2, bytes: 10, fetched_bytes: 10, seconds: 1 };
+    const pinned = ["Artist/Album"];
+    return Promise.resolve({ ...counts, pinned, failed: 0, failures: [] });
+  };
+  const pins = { pins: [], pinned_bytes: 0, limit_bytes: 2 ** 30 };
+  const unpin = ({ paths }: { paths: readonly TypedPath[] }) => {
+    asked.push(paths);
+    return Promise.resolve({ unpinned: ["", "Artist"] });
+  };
+  const commands = {
+    ...fakeCache({ pin, unpin, pins: () => Promise.resolve(pins) }),
+    unmount: () => Promise.resolve(),
+  };
+  const path = `${dir.path}/control.sock`;
+  await using _server = await serveControl({ path, commands, log: silentLog });
+  const at = { cwd: `${mountpoint}/Artist` };
+  const ran = await cli(`pin Album --cache-dir ${dir.path}`, at);
+  assert.equal(ran.stdout, "pinned   Artist/Album\n2 files, 10 B, 10 B fetched\n");
+  assert.equal(ran.code, 0);
+  const unpinned = await cli(`unpin Album --cache-dir ${dir.path}`, at);
+  assert.equal(unpinned.stdout, "unpinned /\nunpinned Artist\n");
+  const typed = { typed: "Album", candidates: ["Artist/Album", "Album"] };
+  assert.deepEqual(asked, [[typed], [typed]]);
+  const none = await cli(`pin --cache-dir ${dir.path}`);
+  assert.equal(none.stdout, "nothing is pinned  0 B of 1.0 GiB\n");
+  assert.deepEqual(JSON.parse((await cli(`pin --json --cache-dir ${dir.path}`)).stdout), pins);
+});
+
+Deno.test("run() lists pins, and what is yet to come of them", async () => {
+  await using dir = await tempDir("cli");
+  const pins = [
+    { path: "", since_ms: 0, files: 3, bytes: 2 ** 20, missing_bytes: 2 ** 19 },
+    { path: "Artist/Album", since_ms: 0, files: 1, bytes: 1, missing_bytes: 0 },
+  ];
+  const result = { pins, pinned_bytes: 2 ** 19, limit_bytes: 2 ** 30 };
+  const openCache = () => Promise.resolve(fakeCache({ pins: () => Promise.resolve(result) }));
+  const ran = await cli(`pin --cache-dir ${dir.path}`, { openCache });
+  assert.equal(
+    ran.stdout,
+    "/             3 files, 1.0 MiB, 512.0 KiB yet to be fetched\n" +
+      "Artist/Album  1 files, 1 B\n" +
+      "all pins      512.0 KiB of 1.0 GiB\n",
+  );
+});
+
+Deno.test("run() says what is pinned when gc cannot reach the size", async () => {
+  await using dir = await tempDir("cli");
+  const result = { ...GC, dry_run: false, limit_bytes: 2 ** 20, pinned_bytes: 2 ** 28 };
+  const openCache = () => Promise.resolve(fakeCache({ gc: () => Promise.resolve(result) }));
+  const { stdout } = await cli(`gc --max-size 1M --cache-dir ${dir.path}`, { openCache });
+  assert.match(stdout, /\npinned\s+256\.0 MiB, which stay: 1\.0 MiB cannot be reached\. .*unpin/);
+});
+
+Deno.test("run() names each origin that could not be scanned on a line, and the others", async () => {
+  await using dir = await tempDir("cli");
+  const counts = { folders: 1, files: 2, added: 2, changed: 0, moved: 0, gone: 0, seconds: 0.25 };
+  const down = { ...counts, files: 0, folders: 0, added: 0, held_deletions: 0, state: "failed" };
+  const origins = [
+    { name: "nas", ...counts, held_deletions: 0, state: "complete", error: null },
+    { name: "s3://a", ...down, error: "Cannot reach a:443:\nrefused" },
+    { name: "sftp://b", ...down, error: "Cannot log in to b" },
+  ] as OriginScanResult[];
+  const openCache = () => Promise.resolve(fakeCache({ scan: () => Promise.resolve({ origins }) }));
+  const ran = await cli(`scan --origin /music --cache-dir ${dir.path}`, { openCache });
+  assert.equal(ran.code, 1);
+  assert.match(ran.stdout, /^nas: 2 files.*\ns3:\/\/a: failed, 0 files.*\nsftp:\/\/b: failed, /);
+  assert.equal(
+    ran.stderr,
+    "musicfs: s3://a: Cannot reach a:443:\\nrefused\nmusicfs: sftp://b: Cannot log in to b\n",
+  );
 });
