@@ -5,8 +5,9 @@ import type { OpenedOrigin, OpenOptions, OriginAddress } from "./open.ts";
 import type { CallOptions, OriginEntry, OriginFile } from "./origin.ts";
 import { connectSftp } from "./sftp_connect.ts";
 import { sftpError } from "./sftp_errors.ts";
-import { explained, fullPath, listFolder, type SftpPlace, statPath } from "./sftp_listing.ts";
+import { explained, listFolder, statPath } from "./sftp_listing.ts";
 import type { ParsedKeys } from "./sftp_login.ts";
+import { SftpPlace } from "./sftp_place.ts";
 import { SftpPool } from "./sftp_pool.ts";
 import { readRange } from "./sftp_read.ts";
 import { SftpSession } from "./sftp_session.ts";
@@ -48,12 +49,12 @@ export class SftpOrigin implements OpenedOrigin {
         return new SftpSession(connection, { name: `origin "${name}"`, clock });
       },
     });
-    return new SftpOrigin(name, pool, { place: { root: address.root }, log });
+    return new SftpOrigin(name, pool, { place: new SftpPlace(address.root), log });
   }
 
   async *list(folder: string, { signal, onProgress }: CallOptions): AsyncIterable<OriginEntry> {
     const place = this.#place;
-    fullPath(place, folder, "sftp.list");
+    place.full(folder, "sftp.list");
     const { entries, notUtf8 } = await this.#call(
       signal,
       undefined,
@@ -70,7 +71,7 @@ export class SftpOrigin implements OpenedOrigin {
 
   async stat(path: string, { signal }: CallOptions): Promise<OriginEntry> {
     const place = this.#place;
-    fullPath(place, path, "sftp.stat");
+    place.full(path, "sftp.stat");
     return await this.#call(signal, undefined, (session) => statPath(session, path, { place }));
   }
 
@@ -80,7 +81,7 @@ export class SftpOrigin implements OpenedOrigin {
     { signal, onProgress }: CallOptions,
   ): Promise<Uint8Array<ArrayBuffer>> {
     const { path, size } = file;
-    const full = fullPath(this.#place, path, READ);
+    const full = this.#place.full(path, READ);
     const end = range.offset + range.length;
     if (range.offset < 0 || range.length < 0 || end > size) {
       const reason = `bytes ${range.offset} to ${end} are not in its ${size} bytes`;
@@ -88,7 +89,11 @@ export class SftpOrigin implements OpenedOrigin {
     }
     return await this.#call(signal, full, async (session) => {
       try {
-        return await readRange(session, { file, range }, { full, signal, onProgress });
+        return await readRange(session, { file, range }, {
+          place: this.#place,
+          signal,
+          onProgress,
+        });
       } catch (error) {
         if (signal.aborted) throw error;
         throw await explained(session, error, { place: this.#place, path, op: READ });

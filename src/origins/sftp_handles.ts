@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { Clock } from "../base/clock.ts";
+import { realPath } from "./sftp_place.ts";
 import type { SftpSession } from "./sftp_session.ts";
 
 /** Files that a session keeps open. A server of OpenSSH allows about 1,000. */
@@ -12,6 +13,8 @@ const IDLE_MS_MAX = 10_000;
 export interface OpenHandle {
   readonly path: string;
   readonly opening: Promise<Uint8Array>;
+  /** Where the path really led when it was opened; undefined if the server does not tell. */
+  readonly resolving: Promise<string | undefined>;
   /** Whether an earlier read already used it: it may show a file that was since replaced. */
   wasUsed: boolean;
   users: number;
@@ -52,6 +55,7 @@ export class SftpHandles {
       path,
       opening: this.#session.request<Uint8Array>((sftp, done) => sftp.open(path, "r", done))
         .then(theHandle),
+      resolving: realPath(this.#session, path),
       wasUsed: false,
       users: 1,
       usedAt: 0,
@@ -59,6 +63,7 @@ export class SftpHandles {
     };
     this.#open.set(path, handle);
     handle.opening.catch(() => this.#forget(handle));
+    handle.resolving.catch(() => {/* The session is over, and the open failed too. */});
     return handle;
   }
 

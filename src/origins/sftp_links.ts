@@ -1,4 +1,6 @@
 import { posix } from "node:path";
+import { below, linkText, realPath, type SftpPlace } from "./sftp_place.ts";
+import type { SftpSession } from "./sftp_session.ts";
 
 /** Where a link lies and where it leads, all on the server. */
 export interface SeenLink {
@@ -13,30 +15,51 @@ export interface SeenLink {
   real: string | undefined;
 }
 
-/**
- * Where a link points, relative to its own folder; undefined if that is outside the root.
- *
- * What the link leads to counts, as for a local origin. One that leads nowhere is judged by its
- * text. A server that resolves no links says of each that it leads to itself: the text counts too.
- */
-export function linkTarget(link: SeenLink): string | undefined {
-  const { path, text, root, realRoot, real } = link;
-  if (text === "" || text.includes("\0") || text.includes("\uFFFD")) return undefined;
-  const folder = posix.dirname(`/${path}`);
-  const target = posix.resolve(root + folder, text);
-  const seeming = below(root, target) ?? below(realRoot, target);
-  if (real !== undefined && real !== `${root}/${path}` && real !== `${realRoot}/${path}`) {
-    const led = below(realRoot, real) ?? below(root, real);
-    if (led === undefined) return undefined;
-    return relativeTo(folder, seeming ?? led);
-  }
-  return seeming === undefined ? undefined : relativeTo(folder, seeming);
+/** Where a link points: as paths below the root with a `/` at their start. */
+export interface LinkVerdict {
+  /** What its text says, taken word for word; undefined if that is outside. */
+  seeming: string | undefined;
+  /** What it leads to: "outside", or undefined if nobody knows. */
+  led: string | undefined;
 }
 
-/** `path` as seen from the root, with a `/` at its start; undefined for what is not below it. */
-function below(root: string, path: string): string | undefined {
-  if (path === root || (root === "" && path === "/")) return "/";
-  return path.startsWith(`${root}/`) ? path.slice(root.length) : undefined;
+/**
+ * Where the link at `path` points, relative to its own folder; undefined if that is outside.
+ *
+ * What the link leads to counts, as for a local origin. One that leads nowhere is judged by its
+ * text. Costs one round trip, and a second where the text and the end of its way differ.
+ */
+export async function linkTarget(
+  session: SftpSession,
+  path: string,
+  place: SftpPlace,
+): Promise<string | undefined> {
+  const full = `${place.root}/${path}`;
+  const [text, real, realRoot = place.root] = await Promise.all([
+    linkText(session, full),
+    realPath(session, full),
+    place.realRoot(session),
+  ]);
+  if (text === undefined) return undefined;
+  const { seeming, led } = judgeLink({ path, text, root: place.root, realRoot, real });
+  const folder = posix.dirname(`/${path}`);
+  if (led === "outside") return undefined;
+  if (seeming === undefined || led === undefined || seeming === led) {
+    const target = seeming ?? led;
+    return target === undefined ? undefined : relativeTo(folder, target);
+  }
+  const same = await realPath(session, place.root + seeming) === real;
+  return relativeTo(folder, same ? seeming : led);
+}
+
+/** Judges a link by its text and its end; a server that resolves no links tells no end. */
+export function judgeLink({ path, text, root, realRoot, real }: SeenLink): LinkVerdict {
+  if (text.includes("\0") || text.includes("\uFFFD")) return { seeming: undefined, led: "outside" };
+  const target = posix.resolve(root + posix.dirname(`/${path}`), text);
+  const seeming = below(root, target) ?? below(realRoot, target);
+  const isResolved = real !== undefined && real !== `${root}/${path}` &&
+    real !== `${realRoot}/${path}`;
+  return { seeming, led: isResolved ? below(realRoot, real) ?? "outside" : undefined };
 }
 
 function relativeTo(folder: string, target: string): string {

@@ -5,6 +5,7 @@ import type { EntryKind, OriginEntry } from "./origin.ts";
 import { requestError, sftpError, STATUS_EOF, statusOf } from "./sftp_errors.ts";
 import { asBuffer, closeHandle, theHandle } from "./sftp_handles.ts";
 import { linkTarget } from "./sftp_links.ts";
+import { realPath, type SftpPlace } from "./sftp_place.ts";
 import type { SftpSession } from "./sftp_session.ts";
 import { sizeTimeVersion } from "./size_time_version.ts";
 
@@ -26,6 +27,8 @@ const EMPTY_ANSWERS_MAX = 100;
 
 const NAME_BYTES_MAX = 255;
 
+const THROUGH_A_LINK = "it is reached through a link";
+
 const S_IFMT = 0o170000;
 const KINDS: Readonly<Record<number, EntryKind>> = {
   0o100000: "file",
@@ -36,23 +39,10 @@ const KINDS: Readonly<Record<number, EntryKind>> = {
 /** What ssh2 puts in the place of bytes that are not UTF-8. */
 const REPLACEMENT = "\uFFFD";
 
-/** The origin's folder on the server, without a `/` at its end. */
-export interface SftpPlace {
-  root: string;
-}
-
 /** One folder, and how many of its names were skipped because they are not UTF-8. */
 export interface Listing {
   entries: OriginEntry[];
   notUtf8: number;
-}
-
-/** The path on the server of what lies at `path`; throws `invalid` for what this origin never gave out. */
-export function fullPath({ root }: SftpPlace, path: string, op: string): string {
-  if (path === "") return root === "" ? "/" : root;
-  const wrong = path.split("/").some((part) => part === "" || part === "." || part === "..");
-  if (!wrong && !path.includes("\0")) return `${root}/${path}`;
-  throw sftpError("invalid", path, { op, reason: "it is no path below the origin" });
 }
 
 /**
@@ -69,14 +59,23 @@ export async function listFolder(
     onProgress?: (() => void) | undefined;
   },
 ): Promise<Listing> {
-  const full = fullPath(place, folder, LIST);
+  const full = place.full(folder, LIST);
   const describing = folder === "" ? lookAt(session, full) : lookAtLink(session, full);
+  const resolving = Promise.all([realPath(session, full), place.realRoot(session)]);
   const opening = session.request<Uint8Array>((sftp, done) => sftp.opendir(full, done));
-  const [described, opened] = await Promise.allSettled([describing, opening.then(theHandle)]);
+  const [status, resolved, opened] = await Promise.allSettled([
+    describing,
+    resolving,
+    opening.then(theHandle),
+  ]);
   onProgress?.();
   try {
-    const reason = whyNoFolder(described);
+    const reason = whyNoFolder(status);
     if (reason !== undefined) throw sftpError("invalid", folder, { op: LIST, reason });
+    if (resolved.status === "rejected") throw resolved.reason;
+    if (!await place.isAt(session, folder, resolved.value[0])) {
+      throw sftpError("invalid", folder, { op: LIST, reason: THROUGH_A_LINK });
+    }
     if (opened.status === "rejected") {
       throw await explained(session, opened.reason, { place, path: folder, op: LIST });
     }
@@ -99,14 +98,22 @@ export async function statPath(
   path: string,
   { place }: { place: SftpPlace },
 ): Promise<OriginEntry> {
-  const full = fullPath(place, path, STAT);
-  let status: Stats;
-  try {
-    status = await (path === "" ? lookAt(session, full) : lookAtLink(session, full));
-  } catch (error) {
-    throw await explained(session, error, { place, path, op: STAT });
+  const full = place.full(path, STAT);
+  const folder = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
+  const looking = path === "" ? lookAt(session, full) : lookAtLink(session, full);
+  const [status, real] = await Promise.allSettled([
+    looking,
+    realPath(session, place.full(folder, STAT)),
+    place.realRoot(session),
+  ]);
+  if (real.status === "rejected") throw real.reason;
+  if (status.status === "rejected") {
+    throw await explained(session, status.reason, { place, path, op: STAT });
   }
-  const entry = await described(session, { path, status }, place);
+  if (!await place.isAt(session, folder, real.value)) {
+    throw sftpError("invalid", path, { op: STAT, reason: THROUGH_A_LINK });
+  }
+  const entry = await described(session, { path, status: status.value }, place);
   if (entry) return entry;
   throw sftpError("not_found", path, { op: STAT });
 }
@@ -122,7 +129,7 @@ export async function explained(
   const reason = "the origin's folder is missing on the server; is its disk mounted?";
   if (path === "") return sftpError("unavailable", path, { op, reason, cause: error });
   try {
-    const root = await lookAt(session, fullPath(place, "", op));
+    const root = await lookAt(session, place.full("", op));
     return kindOf(root) === "folder" ? found : sftpError("unavailable", path, { op, reason });
   } catch (cause) {
     return sftpError("unavailable", path, { op, reason, cause });
@@ -233,17 +240,8 @@ async function described(
   const kind = kindOf(status);
   if (kind === undefined) return undefined;
   if (kind !== "symlink") return plainEntry(path, kind, status);
-  const full = `${place.root}/${path}`;
-  const [text, real, realRoot] = await Promise.all([
-    textAnswer(session.request<string>((sftp, done) => sftp.readlink(full, done))),
-    textAnswer(session.request<string>((sftp, done) => sftp.realpath(full, done))),
-    textAnswer(session.request<string>((sftp, done) => sftp.realpath(place.root || "/", done))),
-  ]);
-  if (text === undefined) return undefined;
-  const real0 = realRoot === undefined ? place.root : realRoot.replace(/\/+$/, "");
-  const target = linkTarget({ path, text, root: place.root, realRoot: real0, real });
-  if (target === undefined) return undefined;
-  return { ...plainEntry(path, kind, status), target };
+  const target = await linkTarget(session, path, place);
+  return target === undefined ? undefined : { ...plainEntry(path, kind, status), target };
 }
 
 function plainEntry(path: string, kind: EntryKind, { size, mtime }: Stats): OriginEntry {
@@ -267,17 +265,6 @@ async function existing(session: SftpSession, full: string): Promise<Stats | und
   } catch (error) {
     if (requestError(error, { op: LIST, path: full }).code === "not_found") return undefined;
     throw error;
-  }
-}
-
-/** A path that the server tells; undefined if it does not, unless the session is over. */
-async function textAnswer(answer: Promise<string | undefined>): Promise<string | undefined> {
-  try {
-    const text = await answer;
-    return typeof text === "string" ? text : undefined;
-  } catch (error) {
-    if (error instanceof MusicfsError) throw error;
-    return undefined;
   }
 }
 
@@ -307,5 +294,5 @@ function whyNoFolder(status: PromiseSettledResult<Stats>): string | undefined {
   if (status.status === "rejected") return undefined;
   const kind = kindOf(status.value);
   if (kind === "folder") return undefined;
-  return kind === "symlink" ? "it is reached through a link" : "it is not a folder";
+  return kind === "symlink" ? THROUGH_A_LINK : "it is not a folder";
 }

@@ -4,6 +4,7 @@ import type { OriginFile } from "./origin.ts";
 import { PartialRead } from "./partial_read.ts";
 import { requestError, sftpError, statusOf } from "./sftp_errors.ts";
 import { asBuffer } from "./sftp_handles.ts";
+import type { SftpPlace } from "./sftp_place.ts";
 import type { SftpSession } from "./sftp_session.ts";
 import { sizeTimeVersion } from "./size_time_version.ts";
 
@@ -20,15 +21,14 @@ const S_IFREG = 0o100000;
 
 /** What a read needs beside the session. */
 export interface ReadOptions {
-  /** Path of the file on the server. */
-  full: string;
+  place: SftpPlace;
   signal: AbortSignal;
   onProgress?: (() => void) | undefined;
 }
 
 /**
- * Reads a range of a file's version: OPEN, unless the session has it open, then FSTAT, all READs
- * and FSTAT, sent together. What the last FSTAT says counts for all that was read before it.
+ * Reads a range of a file's version: OPEN and REALPATH, unless the session has it open, then FSTAT,
+ * all READs and FSTAT, each group sent together. What the last FSTAT says counts for all that was read before it.
  *
  * A handle from an earlier read may show a file that was replaced since: it is opened anew, once,
  * before the file counts as changed.
@@ -38,11 +38,16 @@ export async function readRange(
   { file, range }: { file: OriginFile; range: ByteRange },
   options: ReadOptions,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  const { place } = options;
   for (;;) {
-    const open = session.handles.take(options.full);
+    const open = session.handles.take(place.full(file.path, OP));
     const mayBeOld = open.wasUsed;
     try {
       const handle = asBuffer(await open.opening);
+      if (!open.wasUsed && !await place.holds(session, await open.resolving)) {
+        const reason = "a link on its way leaves the origin";
+        throw sftpError("denied", file.path, { op: OP, reason });
+      }
       options.signal.throwIfAborted();
       const read = new RangeRead(session, { handle, file, range, options });
       const bytes = await read.run();
