@@ -69,20 +69,9 @@ export class S3Origin implements Origin, AsyncDisposable {
     const task = this.#task("s3.list", folder);
     const prefix = folder === "" ? this.#prefix : `${this.#keyOf(folder, task)}/`;
     const view = new FolderView({ root: this.#prefix, folder });
-    const progress = new PageProgress();
-    let token: string | undefined;
-    do {
-      const page = await this.#page(prefix, {
-        ...options,
-        task,
-        keysMax: PAGE_KEYS_MAX,
-        token,
-      });
-      const loop = progress.note(page);
-      if (loop !== undefined) throw s3Error(task, "unavailable", loop);
+    for await (const page of this.#pages(prefix, { ...options, task, keysMax: PAGE_KEYS_MAX })) {
       yield* view.take(page);
-      token = page.nextToken;
-    } while (token !== undefined);
+    }
     yield* view.finish();
     if (folder !== "" && view.keys === 0) throw await this.#whyNoFolder(folder, task, options);
     this.#tell(folder, view.skipped);
@@ -93,14 +82,14 @@ export class S3Origin implements Origin, AsyncDisposable {
     const task = this.#task("s3.stat", path);
     const key = this.#keyOf(path, task);
     if (path === "") {
-      await this.#page(this.#prefix, { ...options, task, keysMax: 1 });
+      await this.#page(this.#prefix, undefined, { ...options, task, keysMax: 1 });
       return folderEntry("");
     }
-    const page = await this.#page(key, { ...options, task, keysMax: STAT_KEYS_MAX });
+    const page = await this.#firstKeys(key, { ...options, task, keysMax: STAT_KEYS_MAX });
     const isFolder = page.prefixes.includes(`${key}/`) ||
       // Many other names may stand before the folder: "a-1", "a.jpg", "a/".
       page.nextToken !== undefined &&
-        hasKeys(await this.#page(`${key}/`, { ...options, task, keysMax: 1 }));
+        hasKeys(await this.#firstKeys(`${key}/`, { ...options, task, keysMax: 1 }));
     if (isFolder) return folderEntry(path);
     const object = page.objects.find((found) => found.key === key);
     if (object) return fileEntry(path, object);
@@ -136,14 +125,29 @@ export class S3Origin implements Origin, AsyncDisposable {
     await this.#client[Symbol.asyncDispose]();
   }
 
-  async #page(
-    prefix: string,
-    { task, keysMax, token, signal, onProgress }: CallOptions & {
-      task: S3Task;
-      keysMax: number;
-      token?: string | undefined;
-    },
-  ): Promise<S3Page> {
+  /** The first page that names anything, or the last one. */
+  async #firstKeys(prefix: string, options: PageOptions): Promise<S3Page> {
+    for await (const page of this.#pages(prefix, options)) {
+      if (hasKeys(page) || page.nextToken === undefined) return page;
+    }
+    throw s3Error(options.task, "unavailable", "its listing has no pages");
+  }
+
+  /** The pages of a listing, the next one asked for when the one before was taken. */
+  async *#pages(prefix: string, options: PageOptions): AsyncIterable<S3Page> {
+    const progress = new PageProgress();
+    let token: string | undefined;
+    do {
+      const page = await this.#page(prefix, token, options);
+      const loop = progress.note(page);
+      if (loop !== undefined) throw s3Error(options.task, "unavailable", loop);
+      yield page;
+      token = page.nextToken;
+    } while (token !== undefined);
+  }
+
+  async #page(prefix: string, token: string | undefined, options: PageOptions): Promise<S3Page> {
+    const { task, keysMax, onProgress } = options;
     const query = {
       ...(token === undefined ? {} : { "continuation-token": token }),
       delimiter: "/",
@@ -152,7 +156,6 @@ export class S3Origin implements Origin, AsyncDisposable {
       "max-keys": String(keysMax),
       prefix,
     };
-    const options = { task, signal, onProgress };
     const read = (answer: IncomingMessage): Promise<string | undefined> =>
       readText(answer, { bytesMax: PAGE_BYTES_MAX, onProgress });
     const xml = await this.#client.get({ key: "", query }, options, read);
@@ -166,7 +169,7 @@ export class S3Origin implements Origin, AsyncDisposable {
   /** Tells a folder that is missing from a file. */
   async #whyNoFolder(folder: string, task: S3Task, options: CallOptions): Promise<Error> {
     const key = this.#keyOf(folder, task);
-    const page = await this.#page(key, { ...options, task, keysMax: 1 });
+    const page = await this.#firstKeys(key, { ...options, task, keysMax: 1 });
     return page.objects.some((object) => object.key === key)
       ? s3Error(task, "invalid", "it is not a folder")
       : s3Error(task, "not_found", "it does not exist");
@@ -188,6 +191,12 @@ export class S3Origin implements Origin, AsyncDisposable {
     const fields = { origin: this.name, folder, keys: skipped };
     this.#log.warning("Skipped keys that cannot be names; rename them at the origin", fields);
   }
+}
+
+/** How pages are asked for. */
+interface PageOptions extends CallOptions {
+  task: S3Task;
+  keysMax: number;
 }
 
 /** Sees that a listing gets on: servers have been known to answer with the same page for ever. */

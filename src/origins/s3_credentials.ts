@@ -166,7 +166,7 @@ function isSame(a: Identity, b: Identity): boolean {
 }
 
 function noCredentials(reason: string): MusicfsError {
-  return new MusicfsError("denied", `no credentials found: ${reason}`, {
+  return new MusicfsError("denied", `no credentials found; ${reason}`, {
     op: "s3.credentials",
     subject: "",
   });
