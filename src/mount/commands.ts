@@ -1,6 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { sameHash } from "../chunking/chunk_hash.ts";
+import type { HealthMonitor } from "../origins/health_monitor.ts";
 import { shownUrl } from "../origins/shown_url.ts";
 import { sweep } from "../store/sweep.ts";
 import { type BadChunk, verifyStore } from "../store/verify.ts";
@@ -17,7 +18,7 @@ import type {
   VerifyResult,
 } from "./cache_commands.ts";
 import type { FuseMount } from "./fuse_mount.ts";
-import { listPins, pin, type PinParts, type PinReader, unpin, warm } from "./pin_commands.ts";
+import { listPins, pin, type PinParts, unpin, warm } from "./pin_commands.ts";
 import { Pins } from "./pins.ts";
 import type { ScanRuns } from "./scan_runs.ts";
 import { verifyExtents } from "./verify_extents.ts";
@@ -26,30 +27,12 @@ import { VERSION } from "./version.ts";
 /** Paths that `verify` names. */
 const PATHS_MAX = 1_000;
 
-/** How an origin is doing. Times are in ms, since 1970 where they are moments. */
-export interface OriginHealth {
-  state: OriginStatus["state"];
-  /** Median of the last calls; undefined or null before the first. */
-  latencyMs?: number | null | undefined;
-  /** What went wrong last, without secrets. */
-  lastError?: string | null | undefined;
-  sinceMs?: number | null | undefined;
-}
-
-/** Who knows how the origins are doing. */
-export interface HealthSource {
-  /** By `Origin.name`; undefined if there is no such origin. */
-  of(origin: string): OriginHealth | undefined;
-}
-
 /** What commands work on. */
 export interface CommandParts {
-  cache: Cache & { readonly health?: HealthSource };
+  cache: Cache & { readonly health?: Pick<HealthMonitor, "of"> };
   scans: ScanRuns;
   /** Those that `keepPins` has, too; default: read from the cache's folder. */
   pins?: Pins;
-  /** Default: the cache's own. */
-  reader?: PinReader;
   clock: Clock;
   /** Ends what a command is doing. */
   signal: AbortSignal;
@@ -66,7 +49,7 @@ export function cacheCommands(parts: CommandParts): CacheCommands {
     clock,
     signal,
     pins,
-    reader: parts.reader ?? cache.reader as unknown as PinReader,
+    reader: cache.reader,
   };
   return {
     gc: (options) => collectGarbage(parts, options),
@@ -243,12 +226,12 @@ function originStates(
     return {
       name,
       url: shownUrl(url),
-      state: known?.state ?? scans.stateOf(name),
+      state: known && known.state !== "unknown" ? known.state : scans.stateOf(name),
       latency_ms: known?.latencyMs ?? null,
       bytes_read: counters.get(name)?.bytes ?? 0,
       errors: counters.get(name)?.errors ?? 0,
       last_error: known?.lastError?.replace(/\s+/g, " ") ?? null,
-      state_since_ms: known?.sinceMs ?? null,
+      state_since_ms: known?.sinceMs || null,
     };
   });
 }

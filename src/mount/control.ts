@@ -221,7 +221,8 @@ class Client {
       this.#send({ id, result: await call() });
     } catch (error) {
       const isKnown = error instanceof MusicfsError;
-      if (!isKnown) this.#log.error("A command failed", { error });
+      const isGone = this.#gone.signal.aborted && error === this.#gone.signal.reason;
+      if (!isKnown && !isGone) this.#log.error("A command failed", { error });
       const message = error instanceof Error ? error.message : String(error);
       this.#send({ id, error: { code: isKnown ? error.code : "bug", message } });
     } finally {

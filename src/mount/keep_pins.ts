@@ -66,6 +66,7 @@ class KeptVersions {
   readonly #parts: KeepPinsParts;
   /** Version ids by entry. */
   #known = new Map<number, number>();
+  #hasLetGo = false;
   /** What was said last, so that it is said once. */
   #complaint = "";
 
@@ -73,8 +74,15 @@ class KeptVersions {
     this.#parts = parts;
   }
 
-  /** Looks at every file below a pin; fetches and pins what is not. */
+  /** Fetches and pins what is not; once more if chunks that others share were let go. */
   async bringUpToDate(): Promise<void> {
+    do {
+      this.#hasLetGo = false;
+      await this.#lookAtAll();
+    } while (this.#hasLetGo);
+  }
+
+  async #lookAtAll(): Promise<void> {
     const { cache, reader, pins, signal, log } = this.#parts;
     const paths = outermost(pins.list().map(({ path }) => path));
     const roots = paths.flatMap((path) => cache.namespace.find(path) ?? []);
@@ -120,7 +128,9 @@ class KeptVersions {
   #letGo(id: number): void {
     const { cache, reader } = this.#parts;
     const version = cache.namespace.version(id);
-    if (version) reader.unpin(version);
+    if (!version) return;
+    reader.unpin(version, []);
+    this.#hasLetGo = true;
   }
 
   #report({ fetched_bytes, failed, failures }: WarmResult, tooMany: number): void {

@@ -16,10 +16,13 @@ import { filesBelow, findTyped, namesOf } from "./library_paths.ts";
 import { isWithin, outermost, type Pins } from "./pins.ts";
 import {
   currentVersion,
+  isPinned,
   measure,
+  type Measured,
   missingBytes,
   protect,
   roomBytes,
+  type WarmCache,
   type WarmParts,
   type WarmReader,
   WarmRun,
@@ -29,8 +32,8 @@ import {
 export interface PinReader extends WarmReader {
   /** Has what is cached of a version never evicted. */
   pin(version: FileVersion): void;
-  /** Takes that back; a chunk that another version has pinned stays so, or is pinned again. */
-  unpin(version: FileVersion): void;
+  /** Takes that back, but for chunks that `others` have, too. */
+  unpin(version: FileVersion, others: Iterable<FileVersion>): void;
 }
 
 /** What these commands work on. */
@@ -80,10 +83,12 @@ export async function unpin(
     for await (const page of filesBelow(cache, entry ? [entry] : [], { signal })) {
       for (const file of page) {
         const version = currentVersion(cache, file);
-        if (version && !pins.above(version.sources[0].path)) reader.unpin(version);
+        // What others share with it is pinned again below: once, and not for each file.
+        if (version && !pins.above(version.sources[0].path)) reader.unpin(version, []);
       }
     }
   }
+  await pinAgain(parts);
   return { unpinned: unpinned.toSorted() };
 }
 
@@ -109,6 +114,18 @@ export async function listPins({ cache, pins, signal }: PinParts): Promise<PinsR
     pinned_bytes: cache.cacheIndex.totals().pinnedBytes,
     limit_bytes: cache.space.limitBytes,
   };
+}
+
+/** Pins what is here of all pins. */
+async function pinAgain({ cache, pins, reader, signal }: PinParts): Promise<void> {
+  const paths = outermost(pins.list().map(({ path }) => path));
+  const roots = paths.flatMap((path) => cache.namespace.find(path) ?? []);
+  for await (const page of filesBelow(cache, roots, { signal })) {
+    for (const file of page) {
+      const version = currentVersion(cache, file);
+      if (version && !isPinned(cache, version)) reader.pin(version);
+    }
+  }
 }
 
 async function findAll(
@@ -178,21 +195,22 @@ function refuseWithoutCache({ cache }: PinParts, verb: string): void {
 }
 
 function tooMuch(
-  { space }: WarmParts["cache"],
+  cache: WarmCache,
   { verb, found, total, pinned }: {
     verb: string;
     found: readonly Found[];
-    total: { files: number; diskBytes: number };
-    pinned: { diskBytes: number };
+    total: Measured;
+    pinned: Measured;
   },
 ): MusicfsError {
   const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   const beside = pinned.diskBytes > 0 ? ` beside ${mib(pinned.diskBytes)} that are pinned` : "";
   const what = found.length === 1 ? `"${found[0]?.path || "/"}"` : `${found.length} paths`;
+  const room = `${mib(Math.max(0, roomBytes(cache)))} of max_size, ${mib(cache.space.limitBytes)}`;
   return new MusicfsError(
     "full",
     `Cannot ${verb} ${what}: ${total.files} files would take ${mib(total.diskBytes)}${beside}, ` +
-      `and max_size is ${mib(space.limitBytes)}. Raise --max-size, or ${verb} less`,
+      `and there is room for ${room}. Raise --max-size, or ${verb} less`,
     { op: `cache.${verb}`, subject: what },
   );
 }

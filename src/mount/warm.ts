@@ -35,7 +35,7 @@ export interface WarmReader {
    */
   bringAll(
     version: FileVersion,
-    options: { signal: AbortSignal; onProgress?: (bytes: number) => void },
+    options: { signal: AbortSignal; onProgress?: (bytesSoFar: number) => void },
   ): Promise<number>;
 }
 
@@ -212,9 +212,9 @@ export class WarmRun {
         if (this.#hopeless) throw this.#hopeless;
         const fetched = await reader.bringAll(version, {
           signal,
-          onProgress: (bytes) => {
-            told += bytes;
-            this.#fetchedBytes += bytes;
+          onProgress: (bytesSoFar) => {
+            this.#fetchedBytes += bytesSoFar - told;
+            told = bytesSoFar;
             this.#tell();
           },
         });

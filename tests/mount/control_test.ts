@@ -6,6 +6,7 @@ import type {
   ScanOptions,
   StatusResult,
   VerifyResult,
+  WarmOptions,
 } from "../../src/mount/cache_commands.ts";
 import { type ControlHandler, serveControl } from "../../src/mount/control.ts";
 import { callDaemon, NoDaemonError } from "../../src/mount/control_client.ts";
@@ -143,6 +144,40 @@ Deno.test("a client that goes away ends its own wait, and not the command", asyn
   finish.resolve();
   await callDaemon(path, "status");
   assert(finished);
+});
+
+Deno.test("warm and pin end with their client, and that is no error", async () => {
+  await using dir = await tempDir("control");
+  const path = `${dir.path}/control.sock`;
+  for (const command of ["warm", "pin"] as const) {
+    const begun = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<unknown>();
+    const errors: string[] = [];
+    const untilGone = ({ paths, signal, onProgress }: WarmOptions): Promise<never> => {
+      assert.deepEqual(paths, [{ typed: "A", candidates: ["A"] }]);
+      const counts = { done_files: 0, total_files: 1, done_bytes: 0, total_bytes: 1 };
+      onProgress?.({ ...counts, fetched_bytes: 0 });
+      signal?.addEventListener("abort", () => ended.resolve(signal.reason));
+      return ended.promise.then((reason) => Promise.reject(reason));
+    };
+    await using _server = await serveControl({
+      path,
+      commands: commandsOf({ warm: untilGone, pin: untilGone }),
+      log: { ...silentLog, error: (message) => errors.push(message) },
+    });
+    const leave = new AbortController();
+    const waiting = callDaemon(path, command, {
+      args: { paths: [{ typed: "A", candidates: ["A"] }] },
+      onProgress: () => begun.resolve(),
+      signal: leave.signal,
+    });
+    await begun.promise;
+    leave.abort(new Error("gone"));
+    await assert.rejects(waiting, /gone/);
+    await ended.promise;
+    assert.deepEqual(errors, []);
+    await assert.rejects(callDaemon(path, command, { args: { paths: [] } }), { code: "invalid" });
+  }
 });
 
 Deno.test("a stream ends when its client goes away", async () => {
