@@ -3,7 +3,7 @@
 import { run } from "../support/process.ts";
 import type { Need } from "../support/requirements.ts";
 import { type Minio, type MinioOptions, startMinio } from "../support/servers/minio.ts";
-import { type Sshd, startSshd } from "../support/servers/sshd.ts";
+import { type Sshd, type SshdOptions, startSshd } from "../support/servers/sshd.ts";
 
 export type RemoteKind = "s3" | "sftp";
 
@@ -48,8 +48,9 @@ export async function startBucket(folder: string, options: MinioOptions = {}): P
   }
 }
 
-export async function startFolder(folder: string): Promise<Folder> {
-  return new Folder(await startSshd(), folder);
+/** An sshd that serves `folder`. */
+export async function startFolder(folder: string, options: SshdOptions = {}): Promise<Folder> {
+  return new Folder(await startSshd(options), folder);
 }
 
 class Bucket implements Remote {

@@ -119,43 +119,51 @@ class LinkProcess {
   /** Carries one direction until its end, or until an end of the connection fails. */
   async #pump(from: Deno.TcpConn, to: Deno.TcpConn, way: "up" | "down"): Promise<void> {
     const queue: Piece[] = [];
-    let isAtEnd = false;
-    let failure: unknown;
+    const source = { isOpen: true, hasEnded: false };
     let changed = Promise.withResolvers<void>();
     const tell = (): void => {
       changed.resolve();
       changed = Promise.withResolvers<void>();
     };
-    const taking = this.#take(from, way, async (piece) => {
-      queue.push(piece);
-      tell();
-      while (queue.length >= PIECES_MAX && failure === undefined) await changed.promise;
-    }).finally(() => {
-      isAtEnd = true;
-      tell();
-    });
-    try {
-      for (;;) {
-        const piece = queue[0];
-        if (piece) {
-          await waitUntil(piece.at);
-          await this.#whole?.promise;
-          await writeAll(to, piece.bytes);
-          this.#bytes[way] += piece.bytes.length;
-          queue.shift();
+    const take = async (): Promise<void> => {
+      try {
+        await this.#take(from, way, async (piece) => {
+          queue.push(piece);
           tell();
-        } else if (isAtEnd) break;
-        else await changed.promise;
+          while (queue.length >= PIECES_MAX && source.isOpen) await changed.promise;
+        });
+        source.hasEnded = true;
+      } catch {
+        // Reset, or closed here: what follows closes the other end as well.
+      }
+      source.isOpen = false;
+      tell();
+    };
+    const taking = take();
+    try {
+      // What was sent before an end arrives before it.
+      while (queue[0] || source.isOpen) {
+        const piece = queue[0];
+        if (!piece) {
+          await changed.promise;
+          continue;
+        }
+        await waitUntil(piece.at);
+        await this.#whole?.promise;
+        await writeAll(to, piece.bytes);
+        this.#bytes[way] += piece.bytes.length;
+        queue.shift();
+        tell();
+      }
+      await to.closeWrite();
+    } finally {
+      if (!source.hasEnded) {
+        source.isOpen = false;
+        tell();
+        close(from);
+        close(to);
       }
       await taking;
-      await to.closeWrite();
-    } catch (error) {
-      failure = error;
-      tell();
-      close(from);
-      close(to);
-      await taking.catch(() => {});
-      throw error;
     }
   }
 
