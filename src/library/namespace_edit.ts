@@ -197,7 +197,10 @@ export class NamespaceEdit {
     if (entry === undefined || now === undefined) return;
     this.#anyProbes = true;
     this.#probes.put(id, now, hash);
+    const { leftUnproven } = this;
     this.setSources(entry, entry.sources);
+    // What is still open in this entry is known to whoever probes.
+    this.#unproven = leftUnproven;
   }
 
   /** Looks again at what is proven of the entry, which may not be there any more. */
