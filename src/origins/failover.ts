@@ -264,8 +264,13 @@ class Race {
     if (this.#isOver) return;
     if (error instanceof PartialRead) this.#keep(attempt.from, error.received);
     this.#failures.add(error);
-    if (this.#running.size > 0) return;
+    const now = this.#parts.clock.monotonic();
+    const isCarriedOn = this.#running.values().some(({ progressMs, isPaused }) =>
+      isPaused || now - progressMs < this.#hedgeMs
+    );
+    if (isCarriedOn) return;
     if (this.#next < this.#order.length) return this.#ask();
+    if (this.#running.size > 0) return;
     this.#isOver = true;
     this.#result.reject(this.#verdict());
   }
