@@ -10,7 +10,7 @@ import type {
 } from "../mount/cache_commands.ts";
 import type { Config } from "../mount/config.ts";
 import type { CliContext } from "./context.ts";
-import { type Output, printable, printJson, printRows, startProgress } from "./output.ts";
+import { oneLine, type Output, printable, printJson, printRows, startProgress } from "./output.ts";
 import { formatCount, formatSeconds, formatSize } from "./quantities.ts";
 import { reachCache } from "./reach_cache.ts";
 import { UsageError } from "./usage_error.ts";
@@ -120,16 +120,21 @@ function changeLine({ kind, path, from }: ScanChange): string {
 }
 
 function originLine(origin: OriginScanResult): string {
+  const seen = `${formatCount(origin.files)} files in ${formatCount(origin.folders)} folders`;
   const counts = [
-    `${formatCount(origin.files)} files in ${formatCount(origin.folders)} folders`,
+    seen,
     `${formatCount(origin.added)} added`,
     `${formatCount(origin.changed)} changed`,
     `${formatCount(origin.moved)} moved`,
     `${formatCount(origin.gone)} gone`,
-  ];
-  const state = origin.state === "complete" ? "" : `${origin.state}, `;
+  ].join(", ");
+  const said = {
+    complete: counts,
+    held: `held, ${counts}`,
+    failed: origin.folders > 0 ? `failed after ${counts}` : "failed",
+  };
   const took = formatSeconds(origin.seconds);
-  return `${printable(origin.name)}: ${state}${counts.join(", ")} (${took})\n`;
+  return `${printable(origin.name)}: ${said[origin.state]} (${took})\n`;
 }
 
 /** A line on stderr for each origin whose scan failed or was held; exit code 1 if there is one. */
@@ -140,7 +145,7 @@ function reportScan(result: ScanResult, stderr: Output): number {
       ? `${formatCount(origin.held_deletions)} deletions are held back; ` +
         "scan again, or with --accept-deletions if they are meant"
       : origin.error ?? "the scan failed";
-    stderr.write(`musicfs: ${printable(`${origin.name}: ${reason}`)}\n`);
+    stderr.write(`musicfs: ${oneLine(`${origin.name}: ${reason}`)}\n`);
   }
   return failed.length === 0 ? 0 : 1;
 }

@@ -34,6 +34,11 @@ export function printable(name: string): string {
   });
 }
 
+/** An error's message on one line; what an error quotes on a line of its own follows a space. */
+export function oneLine(message: string): string {
+  return printable(message.replace(/:\s*\n\s*/g, ": "));
+}
+
 /** How far something is, on one line of a terminal that is written again and again. */
 export interface Progress {
   /** `done` of `total`, in what `describe` says in words; a total of 0 is unknown. */

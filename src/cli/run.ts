@@ -147,9 +147,9 @@ async function runConfigured(
 
 /** One line for a failure that musicfs plans for; a bug is named as one, with where it is. */
 async function report(error: unknown, context: CliContext): Promise<number> {
-  const { printable } = await import("./output.ts");
+  const { oneLine, printable } = await import("./output.ts");
   if (error instanceof MusicfsError) {
-    context.stderr.write(`musicfs: ${printable(error.message)}\n`);
+    context.stderr.write(`musicfs: ${oneLine(error.message)}\n`);
     return error instanceof UsageError ? USAGE : FAILED;
   }
   const text = error instanceof Error ? error.stack ?? error.message : String(error);

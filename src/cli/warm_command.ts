@@ -9,7 +9,7 @@ import type {
 } from "../mount/cache_commands.ts";
 import { type CacheCommandOptions, requireOrigins } from "./cache_command.ts";
 import { typedPaths } from "./music_paths.ts";
-import { type Output, printable, printJson, printRows, startProgress } from "./output.ts";
+import { oneLine, type Output, printable, printJson, printRows, startProgress } from "./output.ts";
 import { formatCount, formatSize } from "./quantities.ts";
 import { reachCache } from "./reach_cache.ts";
 
@@ -97,7 +97,7 @@ function report(result: WarmResult, { context, json }: WarmCommandOptions): numb
   }
   if (failed === 0) return 0;
   for (const { path, error } of json ? [] : failures.slice(0, FAILURES_SHOWN)) {
-    context.stderr.write(`musicfs: ${shownPath(path)}: ${printable(error)}\n`);
+    context.stderr.write(`musicfs: ${shownPath(path)}: ${oneLine(error)}\n`);
   }
   context.stderr.write(
     `musicfs: ${formatCount(failed)} of ${formatCount(files)} files could not be fetched; ` +

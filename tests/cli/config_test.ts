@@ -256,3 +256,12 @@ Deno.test("resolveConfig() takes a bandwidth as rclone does, and off from a near
   const files = { [HOME_FILE]: 'bwlimit = "10M"' };
   assert.equal(resolve({ files, env: { MUSICFS_BWLIMIT: "off" } }).bwlimitBytes, undefined);
 });
+
+Deno.test("resolveConfig() accepts every configuration that README shows", async () => {
+  const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
+  const shown = readme.matchAll(/```toml\n(.*?)```/gs).map(([, text = ""]) => text).toArray();
+  const names = shown.map((text) =>
+    resolve({ files: { [HOME_FILE]: text } }).origins.map(({ name }) => name)
+  );
+  assert.deepEqual(names, [["nas"], ["server", "bucket"]]);
+});

@@ -301,8 +301,8 @@ Deno.test("run() tells an expected failure from a bug", async () => {
   });
   const line = "mount /m --origin /music --cache-dir /c";
   const context = { op: "mount.open", subject: "/m" };
-  const denied = new MusicfsError("denied", "Cannot mount at /m:\nno", context);
-  assert.equal(await refused(1, line, failing(denied)), "Cannot mount at /m:\\nno");
+  const denied = new MusicfsError("denied", "Cannot mount at /m\n:\nno", context);
+  assert.equal(await refused(1, line, failing(denied)), "Cannot mount at /m\\n: no");
   const invalid = new MusicfsError("invalid", "Cannot read the cache", context);
   assert.equal(await refused(1, line, failing(invalid)), "Cannot read the cache");
   assert.match(
@@ -433,15 +433,18 @@ Deno.test("run() names each origin that could not be scanned on a line, and the 
   const down = { ...counts, files: 0, folders: 0, added: 0, held_deletions: 0, state: "failed" };
   const origins = [
     { name: "nas", ...counts, held_deletions: 0, state: "complete", error: null },
-    { name: "s3://a", ...down, error: "Cannot reach a:443:\nrefused" },
-    { name: "sftp://b", ...down, error: "Cannot log in to b" },
+    { name: "s3://a", ...down, error: "Cannot reach a:443:\nre\nfused" },
+    { name: "sftp://b", ...down, files: 7, folders: 1, error: "Cannot log in to b" },
   ] as OriginScanResult[];
   const openCache = () => Promise.resolve(fakeCache({ scan: () => Promise.resolve({ origins }) }));
   const ran = await cli(`scan --origin /music --cache-dir ${dir.path}`, { openCache });
   assert.equal(ran.code, 1);
-  assert.match(ran.stdout, /^nas: 2 files.*\ns3:\/\/a: failed, 0 files.*\nsftp:\/\/b: failed, /);
+  assert.match(
+    ran.stdout,
+    /^nas: 2 files.*\ns3:\/\/a: failed \(0\.3 s\)\nsftp:\/\/b: failed after 7 files in 1 folders, /,
+  );
   assert.equal(
     ran.stderr,
-    "musicfs: s3://a: Cannot reach a:443:\\nrefused\nmusicfs: sftp://b: Cannot log in to b\n",
+    "musicfs: s3://a: Cannot reach a:443: re\\nfused\nmusicfs: sftp://b: Cannot log in to b\n",
   );
 });
