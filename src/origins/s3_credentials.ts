@@ -6,11 +6,23 @@ import { MusicfsError } from "../base/errors.ts";
 /** Credentials with an end are replaced this long before it, in ms; as the SDK does. */
 const EARLY_MS = 5 * 60_000;
 
-/** Least time between two looks at where credentials come from, in ms, when they are refused. */
+/** Least time between two looks for credentials, in ms, when there are none or they are refused. */
 const RENEW_MS_MIN = 5_000;
 
-/** Longest wait for the metadata service of a cloud machine, in ms. Elsewhere nobody answers. */
+/** Longest wait for each of two answers of a machine's metadata service, in ms; on AWS, elsewhere. */
 const METADATA_MS_MAX = 1_000;
+const NO_METADATA_MS_MAX = 200;
+
+/** Who made this machine: "Amazon EC2" on AWS. */
+const VENDOR_FILE = "/sys/class/dmi/id/sys_vendor";
+
+/** Variables by which the SDK finds credentials without a file. */
+const CHAIN_VARIABLES = [
+  "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+  "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+  "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+  "AWS_WEB_IDENTITY_TOKEN_FILE",
+];
 
 /** What a request is signed with. */
 export interface Identity {
@@ -50,13 +62,7 @@ export class S3Credentials {
   /** Throws `denied`, with what to do, if there are none. */
   async current(): Promise<Identity> {
     if (this.#options.clock.now() > this.#expiresMs - EARLY_MS) this.#identity = undefined;
-    const found = this.#identity ??= this.#find();
-    try {
-      return await found;
-    } catch (error) {
-      if (this.#identity === found) this.#identity = undefined;
-      throw error;
-    }
+    return await (this.#identity ??= this.#find());
   }
 
   /** Looks again because a server refused `used`; whether there are others now. */
@@ -71,11 +77,18 @@ export class S3Credentials {
   }
 
   async #find(): Promise<Identity> {
-    const { profile } = this.#options;
-    const identity = (profile === undefined ? this.#fromEnvironment() : undefined) ??
-      await this.#fromSystemd() ?? await this.#fromChain();
-    this.#expiresMs = identity.expiration?.getTime() ?? Infinity;
-    return identity;
+    const { clock, profile } = this.#options;
+    this.#expiresMs = Infinity;
+    try {
+      const identity = (profile === undefined ? this.#fromEnvironment() : undefined) ??
+        await this.#fromSystemd() ?? await this.#fromChain();
+      this.#expiresMs = identity.expiration?.getTime() ?? Infinity;
+      return identity;
+    } catch (error) {
+      // Sixteen calls at once and their successors look once.
+      this.#expiresMs = clock.now() + EARLY_MS + RENEW_MS_MIN;
+      throw error;
+    }
   }
 
   #fromEnvironment(): Identity | undefined {
@@ -110,27 +123,37 @@ export class S3Credentials {
   async #fromChain(): Promise<Identity> {
     const { chain, env } = this.#options;
     const aws = join(env("HOME") || "/", ".aws");
+    const filepath = env("AWS_SHARED_CREDENTIALS_FILE") || join(aws, "credentials");
+    const configFilepath = env("AWS_CONFIG_FILE") || join(aws, "config");
+    const isAws = /amazon/i.test(await textIn(VENDOR_FILE) ?? "");
+    const isHopeful = isAws || CHAIN_VARIABLES.some((name) => env(name)) ||
+      await textIn(filepath) !== undefined || await textIn(configFilepath) !== undefined;
+    // Off AWS the chain's last link would wait for a metadata service that is not there.
+    if (!isHopeful) throw this.#nothingFound();
     try {
       // Made anew, for it remembers what it found; files are read again.
-      const found = await chain({
+      return await chain({
         ...(this.#profile === undefined ? {} : { profile: this.#profile }),
-        filepath: env("AWS_SHARED_CREDENTIALS_FILE") || join(aws, "credentials"),
-        configFilepath: env("AWS_CONFIG_FILE") || join(aws, "config"),
+        filepath,
+        configFilepath,
         ignoreCache: true,
-        timeout: METADATA_MS_MAX,
+        timeout: isAws ? METADATA_MS_MAX : NO_METADATA_MS_MAX,
         maxRetries: 0,
         logger: SILENT,
       })();
-      return found;
     } catch (error) {
       if (!(error instanceof Error)) throw error;
       // Its message may quote a file or a command; the name is enough to look further.
-      throw noCredentials(
-        (this.#profile === undefined ? "" : `profile "${this.#profile}" has none; `) +
-          "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, write ~/.aws/credentials, " +
-          "or add anonymous=true to the URL of a public bucket",
-      );
+      throw this.#nothingFound();
     }
+  }
+
+  #nothingFound(): MusicfsError {
+    return noCredentials(
+      (this.#profile === undefined ? "" : `profile "${this.#profile}" has none; `) +
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, write ~/.aws/credentials, " +
+        "or add anonymous=true to the URL of a public bucket",
+    );
   }
 
   get #profile(): string | undefined {
@@ -158,6 +181,16 @@ function identityIn(text: string, profile: string): Identity | undefined {
 
 function identityOf(keys: Identity, sessionToken: string | undefined): Identity {
   return sessionToken ? { ...keys, sessionToken } : keys;
+}
+
+/** The text of a file; undefined if it cannot be read. */
+async function textIn(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Error) return undefined;
+    throw error;
+  }
 }
 
 function isSame(a: Identity, b: Identity): boolean {
