@@ -127,11 +127,9 @@ export class WholeFiles {
   }
 
   #gaps(version: FileVersion): ByteRange[] {
-    const found: ByteRange[] = [];
-    for (const piece of pieces(0, version.size, FETCH_BYTES_MAX)) {
-      found.push(...this.#options.missing(version, piece));
-    }
-    return found;
+    if (version.size === 0) return [];
+    return this.#options.missing(version, { offset: 0, length: version.size })
+      .flatMap(({ offset, length }) => pieces(offset, offset + length, FETCH_BYTES_MAX));
   }
 
   #isHere(version: FileVersion): boolean {

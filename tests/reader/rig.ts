@@ -35,6 +35,8 @@ export interface RigOptions {
   limitBytes?: number;
   readTimeoutMs?: number;
   clock?: Clock;
+  keeps?: boolean;
+  nextTrack?: (version: FileVersion) => FileVersion | undefined;
 }
 
 /** Everything that turns a version and a range into bytes, on a real folder. */
@@ -87,7 +89,11 @@ export class Rig implements AsyncDisposable {
     this.extents = extents;
     this.ingest = ingest;
     this.fetcher = fetcher;
-    this.reader = new FileReader({ ...parts, fetcher, ingest, digest, describe });
+    const { keeps, nextTrack } = options;
+    this.reader = new FileReader({
+      ...parts,
+      ...{ fetcher, ingest, digest, describe, keeps, nextTrack },
+    });
   }
 
   /** A reader as the FUSE worker has one. */
