@@ -91,6 +91,7 @@ export class OriginScan {
   #listing = 0;
   #failuresInRow = 0;
   #healthy = true;
+  #wasUp = false;
   #resumed = false;
   #lastProgressMs = -Infinity;
   /** Workers with nothing to do, and the number of those that have a folder. */
@@ -184,8 +185,15 @@ export class OriginScan {
   }
 
   #isOver(): boolean {
-    const failuresMax = this.#failuresInRow > 0 && !this.#parts.isUp() ? 1 : FAILURES_MAX;
-    return this.#options.signal.aborted || this.#failuresInRow >= failuresMax;
+    if (this.#options.signal.aborted || this.#failuresInRow >= FAILURES_MAX) return true;
+    return this.#failuresInRow > 0 && this.#isDown();
+  }
+
+  /** Whether the origin went down under the scan: one said to be down before may just be back. */
+  #isDown(): boolean {
+    const isUp = this.#parts.isUp();
+    this.#wasUp ||= isUp;
+    return !isUp && (this.#wasUp || this.#failuresInRow > 0);
   }
 
   #next(): number | undefined {
@@ -236,7 +244,7 @@ export class OriginScan {
     };
     const { signal } = this.#options;
     const onStart = (): void => {
-      if (this.#isOver()) throw this.#givenUp();
+      if (this.#isOver() || this.#isDown()) throw this.#givenUp();
     };
     const options = { urgent: false, limiter: this.#limiter, onStart, onListed };
     try {
@@ -252,7 +260,8 @@ export class OriginScan {
 
   #givenUp(): MusicfsError {
     const { name } = this.#origin;
-    return new MusicfsError("unavailable", `Cannot list: the scan of ${name} has ended`, {
+    const why = this.#isDown() ? "it went down" : "its scan has ended";
+    return new MusicfsError("unavailable", `Cannot list more of ${name}: ${why}`, {
       op: "scan.list",
       subject: name,
     });
