@@ -1,12 +1,10 @@
 import type { ByteRange } from "../base/bytes.ts";
-import { orAborted } from "../base/concurrency.ts";
 import type { Log } from "../base/log.ts";
 import type { OpenedOrigin, OpenOptions, OriginAddress } from "./open.ts";
 import type { CallOptions, OriginEntry, OriginFile } from "./origin.ts";
-import { connectSftp } from "./sftp_connect.ts";
+import { ConnectMemory, connectSftp } from "./sftp_connect.ts";
 import { sftpError } from "./sftp_errors.ts";
 import { explained, listFolder, statPath } from "./sftp_listing.ts";
-import type { ParsedKeys } from "./sftp_login.ts";
 import { SftpPlace } from "./sftp_place.ts";
 import { SftpPool } from "./sftp_pool.ts";
 import { readRange } from "./sftp_read.ts";
@@ -37,14 +35,14 @@ export class SftpOrigin implements OpenedOrigin {
   /** Nothing is connected before the first call. Throws `invalid` for a URL that cannot be used. */
   static open({ name, url }: OriginAddress, { log, clock, env }: OpenOptions): SftpOrigin {
     const address = parseSftpUrl(url);
-    const keys: ParsedKeys = new Map();
+    const memory = new ConnectMemory();
     const pool = new SftpPool({
       name,
       clock,
       sessionsMax: address.sessions,
       async connect(signal): Promise<SftpSession> {
         const environment = { name, env };
-        const connection = await connectSftp({ address, environment, keys, clock, signal });
+        const connection = await connectSftp({ address, environment, memory, clock, signal });
         log.debug("Opened an SFTP session", { origin: name });
         return new SftpSession(connection, { name: `origin "${name}"`, clock });
       },
@@ -55,10 +53,9 @@ export class SftpOrigin implements OpenedOrigin {
   async *list(folder: string, { signal, onProgress }: CallOptions): AsyncIterable<OriginEntry> {
     const place = this.#place;
     place.full(folder, "sftp.list");
-    const { entries, notUtf8 } = await this.#call(
-      signal,
-      undefined,
+    const { entries, notUtf8 } = await this.#pool.use(
       (session) => listFolder(session, folder, { place, signal, onProgress }),
+      { signal },
     );
     if (folder === "") this.#told = false;
     if (notUtf8 > 0 && !this.#told) {
@@ -72,7 +69,7 @@ export class SftpOrigin implements OpenedOrigin {
   async stat(path: string, { signal }: CallOptions): Promise<OriginEntry> {
     const place = this.#place;
     place.full(path, "sftp.stat");
-    return await this.#call(signal, undefined, (session) => statPath(session, path, { place }));
+    return await this.#pool.use((session) => statPath(session, path, { place }), { signal });
   }
 
   async read(
@@ -87,7 +84,7 @@ export class SftpOrigin implements OpenedOrigin {
       const reason = `bytes ${range.offset} to ${end} are not in its ${size} bytes`;
       throw sftpError("invalid", path, { op: READ, reason });
     }
-    return await this.#call(signal, full, async (session) => {
+    return await this.#pool.use(async (session) => {
       try {
         return await readRange(session, { file, range }, {
           place: this.#place,
@@ -98,19 +95,10 @@ export class SftpOrigin implements OpenedOrigin {
         if (signal.aborted) throw error;
         throw await explained(session, error, { place: this.#place, path, op: READ });
       }
-    });
+    }, { signal, path: full });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pool[Symbol.asyncDispose]();
-  }
-
-  async #call<T>(
-    signal: AbortSignal,
-    path: string | undefined,
-    call: (session: SftpSession) => Promise<T>,
-  ): Promise<T> {
-    const session = await this.#pool.session(signal, path);
-    return await orAborted(call(session), signal);
   }
 }

@@ -4,6 +4,7 @@ import type { Clock } from "../base/clock.ts";
 import { orAborted } from "../base/concurrency.ts";
 import { type ErrorCode, MusicfsError } from "../base/errors.ts";
 import type { Environment } from "./sftp_files.ts";
+import { keyTypeOf } from "./known_hosts.ts";
 import { type HostKeyCheck, hostKeyCheck } from "./sftp_host_key.ts";
 import { type Login, loginFor, type LoginStep, type ParsedKeys } from "./sftp_login.ts";
 import type { SftpConnection } from "./sftp_session.ts";
@@ -31,11 +32,18 @@ const CIPHERS = [
 /** Errors of the system that say that there is no such name, or none to ask for it. */
 const NAME_ERRORS = ["ENOTFOUND", "EAI_AGAIN", "EAI_NONAME", "EAI_NODATA", "EAI_FAIL"];
 
+/** What one connection learns for the next. */
+export class ConnectMemory {
+  readonly keys: ParsedKeys = new Map();
+  /** Types of host keys that the server has, and that are not the pinned one. */
+  readonly wrongTypes = new Set<string>();
+}
+
 /** What a connection needs. */
 export interface ConnectOptions {
   address: SftpAddress;
   environment: Environment;
-  keys: ParsedKeys;
+  memory: ConnectMemory;
   clock: Clock;
   /** Ends the attempt. */
   signal: AbortSignal;
@@ -43,12 +51,11 @@ export interface ConnectOptions {
 
 /** What became clear while a connection was made. */
 interface Attempt {
-  readonly login: Login;
   readonly tried: LoginStep[];
   /** What the server would take; undefined until it said so. */
   methods: readonly string[] | undefined;
   /** Whether it showed a host key. */
-  isShown: boolean;
+  shownType: string | undefined;
   refusal: MusicfsError | undefined;
 }
 
@@ -59,15 +66,37 @@ interface Attempt {
  * speaks no common language; `unavailable` and `timed_out` for one that may do so later.
  */
 export async function connectSftp(options: ConnectOptions): Promise<SftpConnection> {
-  const { address, environment, keys, clock, signal } = options;
-  const check = await hostKeyCheck(address, environment);
-  const attempt: Attempt = {
-    login: await loginFor(address, { environment, keys }),
-    tried: [],
-    methods: undefined,
-    isShown: false,
-    refusal: undefined,
-  };
+  const { wrongTypes } = options.memory;
+  let first: unknown;
+  for (;;) {
+    const attempt = newAttempt();
+    try {
+      return await connectOnce(attempt, options);
+    } catch (error) {
+      const { refusal, shownType } = attempt;
+      const isDenied = error instanceof MusicfsError && error.code === "denied";
+      if (options.address.fingerprint === undefined || !isDenied) throw error;
+      if (refusal && shownType !== undefined) {
+        first ??= error;
+        wrongTypes.add(shownType);
+        continue;
+      }
+      // Without these types there was no algorithm in common: it has shown all keys that it has.
+      const isExhausted = shownType === undefined && wrongTypes.size > 0;
+      wrongTypes.clear();
+      if (!isExhausted || first !== undefined) throw first ?? error;
+    }
+  }
+}
+
+function newAttempt(): Attempt {
+  return { tried: [], methods: undefined, shownType: undefined, refusal: undefined };
+}
+
+async function connectOnce(attempt: Attempt, options: ConnectOptions): Promise<SftpConnection> {
+  const { address, environment, memory, clock, signal } = options;
+  const check = await hostKeyCheck(address, { environment, without: memory.wrongTypes });
+  const login = await loginFor(address, { environment, keys: memory.keys });
   const socket = connect({ host: address.host, port: address.port });
   // Else each step of the handshake waits for the other side's delayed acknowledgement.
   socket.setNoDelay(true);
@@ -77,7 +106,7 @@ export async function connectSftp(options: ConnectOptions): Promise<SftpConnecti
     const late = clock.sleep(CONNECT_MS_MAX, timer.signal).then(() => {
       throw problem(options, "timed_out", `no session within ${CONNECT_MS_MAX / 1_000} s`);
     });
-    const opening = opened(client, socket, { attempt, check, options });
+    const opening = opened(client, socket, { attempt, login, check, options });
     const sftp = await orAborted(Promise.race([opening, late]), signal);
     return { client, sftp, bytesRead: () => socket.bytesRead };
   } catch (error) {
@@ -92,10 +121,16 @@ export async function connectSftp(options: ConnectOptions): Promise<SftpConnecti
 function opened(
   client: Client,
   socket: Socket,
-  { attempt, check, options }: { attempt: Attempt; check: HostKeyCheck; options: ConnectOptions },
+  { attempt, login, check, options }: {
+    attempt: Attempt;
+    login: Login;
+    check: HostKeyCheck;
+    options: ConnectOptions;
+  },
 ): Promise<SFTPWrapper> {
   return new Promise((resolve, reject) => {
-    const fail = (error?: unknown): void => reject(connectError(error, attempt, options));
+    const fail = (error?: unknown): void =>
+      reject(connectError(error, { attempt, login, options }));
     client.on("error", (error) => {
       // ssh2 goes on with the next way to log in.
       if (levelOf(error) !== "agent") fail(error);
@@ -110,18 +145,18 @@ function opened(
     });
     client.connect({
       sock: socket,
-      username: attempt.login.user,
+      username: login.user,
       readyTimeout: CONNECT_MS_MAX,
       keepaliveInterval: KEEPALIVE_MS,
       keepaliveCountMax: KEEPALIVES_MAX,
       algorithms: algorithmsOf(check),
       hostVerifier: (key: Uint8Array): boolean => {
-        attempt.isShown = true;
+        attempt.shownType = keyTypeOf(key) ?? "unknown";
         attempt.refusal = check.refuse(key);
         return attempt.refusal === undefined;
       },
       authHandler: (methods, _isPartial, next) => {
-        const step = nextStep(attempt, methods);
+        const step = nextStep(login, attempt, methods);
         if (step) next(step.attempt);
         // The types know no end of ways to log in; ssh2 does.
         else Reflect.apply(next, undefined, [false]);
@@ -135,10 +170,14 @@ function algorithmsOf({ algorithms }: HostKeyCheck): Algorithms {
 }
 
 /** The next way to log in that the server would take. */
-function nextStep(attempt: Attempt, methods: readonly string[] | null): LoginStep | undefined {
+function nextStep(
+  login: Login,
+  attempt: Attempt,
+  methods: readonly string[] | null,
+): LoginStep | undefined {
   attempt.methods = methods ?? attempt.methods;
   for (;;) {
-    const step = attempt.login.steps[attempt.tried.length];
+    const step = login.steps[attempt.tried.length];
     if (!step) return undefined;
     attempt.tried.push(step);
     if (!methods || step.method === "none" || methods.includes(step.method)) return step;
@@ -147,16 +186,15 @@ function nextStep(attempt: Attempt, methods: readonly string[] | null): LoginSte
 
 function connectError(
   error: unknown,
-  attempt: Attempt,
-  options: ConnectOptions,
+  { attempt, login, options }: { attempt: Attempt; login: Login; options: ConnectOptions },
 ): MusicfsError {
   if (attempt.refusal) return attempt.refusal;
   const level = levelOf(error);
   if (level === "client-authentication") {
-    return problem(options, "denied", loginReason(attempt), error);
+    return problem(options, "denied", loginReason(login, attempt), error);
   }
   if (level === "handshake") {
-    const reason = attempt.isShown
+    const reason = attempt.shownType !== undefined
       ? "the server could not prove that the host key is its own"
       : "the server and musicfs have no algorithm in common, most often the cipher " +
         `(${textOf(error)}). Of ciphers musicfs knows ${CIPHERS.join(", ")}, not ` +
@@ -174,11 +212,11 @@ function connectError(
   return problem(options, "unavailable", reason, error);
 }
 
-function loginReason({ login, tried, methods }: Attempt): string {
+function loginReason({ user, skipped }: Login, { tried, methods }: Attempt): string {
   const accepted = methods === undefined ? "" : ` (it takes ${methods.join(", ")})`;
-  const skipped = login.skipped.map((reason) => `; ${reason}`).join("");
-  return `the server does not let user "${login.user}" in${accepted}. Tried: ` +
-    `${tried.map(({ shown }) => shown).join(", ")}${skipped}`;
+  const others = skipped.map((reason) => `; ${reason}`).join("");
+  return `the server does not let user "${user}" in${accepted}. Tried: ` +
+    `${tried.map(({ shown }) => shown).join(", ")}${others}`;
 }
 
 function problem(

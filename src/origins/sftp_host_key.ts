@@ -41,21 +41,26 @@ export interface HostKeyCheck {
   refuse: (key: Uint8Array) => MusicfsError | undefined;
 }
 
-/** Reads what is known of a server, anew for each connection. Throws `denied` for a missing file. */
+/**
+ * Reads what is known of a server, anew for each connection.
+ *
+ * A pinned fingerprint does not tell the type of its key, and a server has several: `without` are
+ * the types that it showed and that were not the one.
+ */
 export async function hostKeyCheck(
   address: SftpAddress,
-  environment: Environment,
+  { environment, without }: { environment: Environment; without: ReadonlySet<string> },
 ): Promise<HostKeyCheck> {
   const { host, port, fingerprint } = address;
   if (fingerprint !== undefined) {
     return {
-      algorithms: algorithmsFor([]),
+      algorithms: algorithmsFor([], without),
       refuse: (key) => notPinned(key, { address, fingerprint, name: environment.name }),
     };
   }
   const { file, hosts } = await knownHosts(address, environment);
   return {
-    algorithms: algorithmsFor(knownKeyTypes(hosts, host, port)),
+    algorithms: algorithmsFor(knownKeyTypes(hosts, host, port), without),
     refuse(key): MusicfsError | undefined {
       const verdict = judgeHostKey(hosts, { host, port, key });
       if (verdict.is === "known") return undefined;
@@ -79,9 +84,9 @@ async function knownHosts(
   return { file: own ?? SYSTEM_FILE, hosts: texts.flatMap((text) => parseKnownHosts(text ?? "")) };
 }
 
-/** All algorithms, those for keys of the types `first` at the front. */
-function algorithmsFor(first: readonly string[]): ServerHostKey[] {
-  const types = new Set([...first, ...Object.keys(ALGORITHMS)]);
+/** All algorithms but those for keys of the types `without`, those for the types `first` in front. */
+function algorithmsFor(first: readonly string[], without: ReadonlySet<string>): ServerHostKey[] {
+  const types = new Set([...first, ...Object.keys(ALGORITHMS)]).difference(without);
   return [...types].flatMap((type) => ALGORITHMS[type] ?? []);
 }
 

@@ -1,3 +1,4 @@
+import { createPrivateKey } from "node:crypto";
 import ssh2, { type AnyAuthMethod, type ParsedKey } from "ssh2";
 import { MusicfsError } from "../base/errors.ts";
 import { type Environment, expandHome, homeFile, namedFile, optionalFile } from "./sftp_files.ts";
@@ -5,6 +6,8 @@ import type { SftpAddress } from "./sftp_url.ts";
 
 /** The keys that ssh tries by itself, in its order, below `~/.ssh`. */
 const IDENTITIES = ["id_ed25519", "id_ecdsa", "id_rsa"];
+
+const UNREADABLE = "is not a private key that can be read here";
 
 /** One way to log in. */
 export interface LoginStep {
@@ -164,19 +167,9 @@ class Gathering {
     const id = `${passphrase ?? ""}\0${text}`;
     const known = this.#keys.get(id);
     if (known) return known;
-    const parsed: unknown = ssh2.utils.parseKey(text, passphrase);
-    const key: unknown = Array.isArray(parsed) ? parsed[0] : parsed;
-    if (isPrivateKey(key)) {
-      this.#keys.set(id, key);
-      return key;
-    }
-    if (isPublicKey(key)) return "is a public key; name the private one";
-    if (isEncrypted(text)) {
-      return passphrase === undefined
-        ? "is encrypted; add ?passphrase_file=FILE, or set MUSICFS_SFTP_PASSPHRASE"
-        : "is encrypted with another passphrase than the one that was given";
-    }
-    return "is not a private key that can be read here";
+    const parsed = parseKey(text, passphrase);
+    if (typeof parsed !== "string") this.#keys.set(id, parsed);
+    return parsed;
   }
 
   async #passphrase(): Promise<string | undefined> {
@@ -216,12 +209,36 @@ function withoutNewline(text: string): string {
   return text.replace(/\r?\n$/, "");
 }
 
-function isPrivateKey(key: unknown): key is ParsedKey {
-  return isKey(key) && key.isPrivateKey();
+/** The private key in a file, or why there is none. */
+function parseKey(text: string, passphrase: string | undefined): ParsedKey | string {
+  const wrong = passphrase === undefined
+    ? "is encrypted; add ?passphrase_file=FILE, or set MUSICFS_SFTP_PASSPHRASE"
+    : "is encrypted with another passphrase than the one that was given";
+  const bare = text.includes("BEGIN OPENSSH PRIVATE KEY") ? text : barePem(text, passphrase);
+  if (bare === undefined) return isEncrypted(text) ? wrong : UNREADABLE;
+  const parsed: unknown = ssh2.utils.parseKey(bare, passphrase);
+  const key: unknown = Array.isArray(parsed) ? parsed[0] : parsed;
+  if (isKey(key)) return key.isPrivateKey() ? key : "is a public key; name the private one";
+  return isEncrypted(text) ? wrong : UNREADABLE;
 }
 
-function isPublicKey(key: unknown): boolean {
-  return isKey(key) && !key.isPrivateKey();
+/**
+ * A key of the older formats, decrypted, as ssh2 can use it; undefined if that does not go.
+ *
+ * ssh2 1.17 does not read PKCS #8 and cannot sign with an encrypted PEM key.
+ */
+function barePem(text: string, passphrase: string | undefined): string | undefined {
+  if (!text.includes("PRIVATE KEY")) return text;
+  try {
+    const key = createPrivateKey(
+      passphrase === undefined ? text : { key: text, format: "pem", passphrase },
+    );
+    const type = key.asymmetricKeyType === "rsa" ? "pkcs1" : "sec1";
+    return key.export({ type, format: "pem" }).toString();
+  } catch (error) {
+    if (error instanceof Error) return undefined;
+    throw error;
+  }
 }
 
 function isKey(key: unknown): key is ParsedKey {
@@ -229,7 +246,7 @@ function isKey(key: unknown): key is ParsedKey {
     "isPrivateKey" in key;
 }
 
-/** Whether a key file is encrypted, in the formats of OpenSSH and PEM. */
+/** Whether a key file is encrypted, in the formats of OpenSSH, PEM and PKCS #8. */
 function isEncrypted(text: string): boolean {
   if (/^Proc-Type: *4, *ENCRYPTED/m.test(text) || text.includes("BEGIN ENCRYPTED")) return true;
   const body = /BEGIN OPENSSH PRIVATE KEY-+\s+([A-Za-z0-9+/=\s]+)-+END/.exec(text)?.[1];

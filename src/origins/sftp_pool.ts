@@ -53,16 +53,21 @@ export class SftpPool implements AsyncDisposable {
   }
 
   /**
-   * A session for a call: the one that has `path` open, else the one with the least to do.
+   * Makes a call on a session: the one that has `path` open, else the one with the least to do.
    *
-   * Throws what the connection that was waited for threw, or the signal's reason.
+   * The call must send its first request before it waits for anything, so that the next one sees
+   * that this session is busy. Throws what the connection that was waited for threw, what the call
+   * throws, or the signal's reason as soon as that comes.
    */
-  async session(signal: AbortSignal, path?: string): Promise<SftpSession> {
+  async use<T>(
+    call: (session: SftpSession) => Promise<T>,
+    { signal, path }: { signal: AbortSignal; path?: string | undefined },
+  ): Promise<T> {
     for (;;) {
       signal.throwIfAborted();
       if (this.#closing.signal.aborted) throw this.#closedError();
       const session = this.#pick(path);
-      if (session) return session;
+      if (session) return await orAborted(call(session), signal);
       await orAborted(this.#wait(), signal);
     }
   }
