@@ -1,5 +1,8 @@
 import type { Index, Table } from "../store/index.ts";
-import { entryKey, everything, u32At } from "./keys.ts";
+import { everything, owedKey, owedOf, u32At } from "./keys.ts";
+
+/** A record of a folder that is longer gets no more names, but another beside it. */
+const RECORD_BYTES_MAX = 64 * 1024;
 
 /** What changed in one folder, for whoever caches names and attributes. */
 export interface FolderChange {
@@ -24,10 +27,20 @@ export class OwedChanges {
 
   /** Adds to what is owed for the folder. Only inside a transaction. */
   add(change: FolderChange): void {
-    const key = entryKey(change.folder).slice();
-    const old = this.#table.get(key);
-    const before = old ? decodeChange(change.folder, old) : undefined;
-    this.#table.put(key, encodeChange(before ? joined(before, change) : change));
+    const last = this.#last(change.folder);
+    const isOpen = last !== undefined && last.part >= 0 && last.bytes <= RECORD_BYTES_MAX;
+    const part = last === undefined ? 0 : isOpen ? last.part : last.part + 1;
+    const next = isOpen ? joined(last.change, change) : change;
+    this.#table.put(owedKey(change.folder, part), encodeChange(next));
+  }
+
+  #last(folder: number): { part: number; bytes: number; change: FolderChange } | undefined {
+    for (const { key, value } of this.#table.range({ ...owedOf(folder), reverse: true })) {
+      // Records of an earlier musicfs have no part; they stand before those that do.
+      const part = key.length < 8 ? -1 : u32At(key, 4);
+      return { part, bytes: value.length, change: decodeChange(folder, value) };
+    }
+    return undefined;
   }
 
   *all(): Iterable<FolderChange> {
@@ -38,7 +51,8 @@ export class OwedChanges {
 
   /** Only inside a transaction. */
   remove(folder: number): void {
-    this.#table.remove(entryKey(folder));
+    const keys = Array.from(this.#table.range(owedOf(folder)), ({ key }) => key.slice());
+    for (const key of keys) this.#table.remove(key);
   }
 
   count(): number {

@@ -27,7 +27,7 @@ const originView = new DataView(origin.buffer);
 const named = new Uint8Array(4 + NAME_BYTES_MAX);
 const namedView = new DataView(named.buffer);
 
-/** Tables `entries`, `owed` and `unproven`. */
+/** Tables `entries` and `unproven`. */
 export function entryKey(id: number): Uint8Array {
   oneView.setUint32(0, id);
   return one;
@@ -84,6 +84,16 @@ export function goneOf(originNumber: number): KeyRange {
     start: goneKey(originNumber, 0).slice(),
     end: goneKey(originNumber, 0xffffffff).slice(),
   };
+}
+
+/** Table `owed`. */
+export function owedKey(folder: number, part: number): Uint8Array {
+  return childKey(folder, part);
+}
+
+/** All that is owed for a folder. */
+export function owedOf(folder: number): KeyRange {
+  return { start: entryKey(folder).slice(), end: entryKey(folder + 1).slice() };
 }
 
 /** Table `probes`. */

@@ -22,7 +22,7 @@ const LIST_MORE_MS_MAX = 1_000;
 const LIST_REBUILT_MS_MAX = 5_000;
 
 /** The same, if all that is waited for were late a short while ago, in ms. */
-const LIST_LATE_MS_MAX = 50;
+const LIST_LATE_MS_MAX = 5;
 
 /** After a failure, time in which a folder is shown as it is known without asking again, in ms. */
 const LIST_AGAIN_MS_MIN = 5_000;

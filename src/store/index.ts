@@ -14,7 +14,7 @@ export const TABLES = [
   "children", // library: u32 folder, u32 entry -> kind
   "entries", // library: u32 entry -> entry record
   "superseded", // library: u64 version id -> the entry record that an open handle may still name
-  "owed", // library: u32 folder -> names whose kernel caches have yet to be told
+  "owed", // library: u32 folder, u32 part -> names whose kernel caches have yet to be told
   "gone", // library: u16 origin, u32 entry -> scan that missed it
   "probes", // library: u32 entry, u16 origin -> a version, and the hash of its head and tail
   "unproven", // library: u32 entry -> nothing; files whose sources have yet to be compared
