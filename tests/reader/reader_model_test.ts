@@ -30,6 +30,7 @@ class World {
   readonly truth = new Map<FileVersion, Uint8Array<ArrayBuffer>>();
   readonly counts = { right: 0, failed: 0, hits: 0, misses: 0 };
   down = false;
+  keeps = true;
   rig: Rig;
   worker: CachedReader;
   #id = 0;
@@ -78,6 +79,35 @@ class World {
     this.rig.reader.release(handle);
   }
 
+  /** As a tag reader does: the worker is asked first. */
+  async readTags(): Promise<void> {
+    const [version, bytes] = this.pick();
+    const handle = 10 + this.below(1e6);
+    for (const offset of [0, Math.max(0, bytes.length - 100 * KiB)]) {
+      const length = 100 * KiB;
+      const n = this.worker.read(version.id, offset, new Uint8Array(length));
+      if (n < 0) await this.#check(version, { bytes, offset, length, handle });
+    }
+    this.rig.reader.noteUses(this.worker.uses());
+    this.rig.reader.release(handle, version.id);
+  }
+
+  /** Fetches a file as a whole, pins or unpins it. */
+  async bringAll(): Promise<void> {
+    const [version] = this.pick();
+    const dice = this.random();
+    if (dice < 0.3) this.rig.reader.pin(version);
+    else if (dice < 0.6) this.rig.reader.unpin(version, this.truth.keys());
+    try {
+      const { signal } = new AbortController();
+      await this.rig.reader.bringAll(version, { signal });
+    } catch (error) {
+      const codes = ["full", "invalid", "unavailable", "timed_out"];
+      assert(error instanceof MusicfsError && codes.includes(error.code), String(error));
+      if (error.code === "unavailable" || error.code === "timed_out") assert(this.down);
+    }
+  }
+
   readInWorker(): void {
     const [version, bytes] = this.pick();
     const offset = this.below(bytes.length + 1000);
@@ -110,6 +140,7 @@ class World {
   }
 
   async restart(): Promise<void> {
+    this.keeps = this.random() < 0.8;
     await this.rig[Symbol.asyncDispose]();
     const versions = [...this.rig.versions];
     this.rig = this.#start();
@@ -144,6 +175,8 @@ class World {
       index,
       limitBytes: 10 * MiB,
       readTimeoutMs: 1,
+      keeps: this.keeps,
+      nextTrack: () => this.random() < 0.8 ? this.pick()[0] : undefined,
     });
   }
 
@@ -175,11 +208,13 @@ Deno.test("FileReader and CachedReader never give a wrong byte, whatever happens
       const dice = world.random();
       if (dice < 0.40) await world.read();
       else if (dice < 0.70) world.readInWorker();
-      else if (dice < 0.76) await world.readOn();
+      else if (dice < 0.75) await world.readOn();
+      else if (dice < 0.79) await world.readTags();
+      else if (dice < 0.80) await world.bringAll();
       else if (dice < 0.90) world.spoil();
       else if (dice < 0.93) world.replace(world.below(SIZES.length));
       else if (dice < 0.96) world.evict();
-      else if (dice < 0.97) await world.restart();
+      else if (dice < 0.975) await world.restart();
       else await world.toggle();
     }
     await world.rig.reader.idle();
