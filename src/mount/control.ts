@@ -220,11 +220,16 @@ class Client {
     try {
       this.#send({ id, result: await call() });
     } catch (error) {
-      const isKnown = error instanceof MusicfsError;
-      const isGone = this.#gone.signal.aborted && error === this.#gone.signal.reason;
-      if (!isKnown && !isGone) this.#log.error("A command failed", { error });
       const message = error instanceof Error ? error.message : String(error);
-      this.#send({ id, error: { code: isKnown ? error.code : "bug", message } });
+      if (error instanceof MusicfsError) {
+        this.#send({ id, error: { code: error.code, message } });
+      } else if (error instanceof DOMException && error.name === "AbortError") {
+        // The client has gone, or the daemon is going.
+        this.#send({ id, error: { code: "unavailable", message } });
+      } else {
+        this.#log.error("A command failed", { error });
+        this.#send({ id, error: { code: "bug", message } });
+      }
     } finally {
       this.#count(-1);
     }

@@ -17,8 +17,8 @@ const FILES_AT_ONCE = 3;
 /** Progress is told no oftener than this, in ms. */
 const PROGRESS_MS_MIN = 100;
 
-/** Files in a row that no origin answers for, after which the others are not asked for. */
-const UNANSWERED_MAX = 3;
+/** Files in a row that no origin answers for or no disk takes, after which no more are tried. */
+const IN_VAIN_MAX = 3;
 
 /** Mean length of a chunk, and what a file of the disk wastes at its end on average, in bytes. */
 const CHUNK_BYTES = 64 * 1024;
@@ -147,7 +147,7 @@ export class WarmRun {
   readonly #failures: WarmResult["failures"] = [];
   /** Why the files that are left are not asked for. */
   #hopeless: MusicfsError | undefined;
-  #unanswered = 0;
+  #inVain = 0;
   #bug: unknown;
 
   constructor(
@@ -219,7 +219,7 @@ export class WarmRun {
           },
         });
         this.#fetchedBytes += fetched - told;
-        this.#unanswered = 0;
+        this.#inVain = 0;
       }
       if (version) kept(version);
     } catch (error) {
@@ -236,10 +236,10 @@ export class WarmRun {
     this.#tell();
   }
 
-  /** A dead origin takes `read_timeout` for each file, and a full disk is full for all of them. */
+  /** A dead origin takes `read_timeout` for each file, and a full disk room from each. */
   #judge(error: MusicfsError): void {
-    if (error.retryable) this.#unanswered += 1;
-    if (error.code === "full" || this.#unanswered >= UNANSWERED_MAX) this.#hopeless ??= error;
+    if (error.retryable || error.code === "full") this.#inVain += 1;
+    if (this.#inVain >= IN_VAIN_MAX) this.#hopeless ??= error;
   }
 
   #tell(isLast = false): void {
