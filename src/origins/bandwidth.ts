@@ -7,6 +7,9 @@ const PIECES_PER_SECOND = 4;
 /** No request is cut into pieces smaller than this, in bytes: each costs a round trip. */
 const PIECE_BYTES_MIN = 16 * 1024;
 
+/** How much of a timer's lateness is made up for, in ms; more would be a burst. */
+const LATE_MS_MAX = 20;
+
 /** What bytes are asked for with. */
 export interface TakeOptions {
   /** Leaves the queue with its reason. */
@@ -71,7 +74,7 @@ export class BandwidthLimit {
     const isFree = this.#readers.size + this.#others.size === 0 &&
       this.#clock.monotonic() >= this.#freeAt;
     if (isFree) {
-      this.#grant(bytes);
+      this.#grant(bytes, 0);
       return undefined;
     }
     const queue = isBackground ? this.#others : this.#readers;
@@ -85,7 +88,7 @@ export class BandwidthLimit {
       const enter = (): void => {
         queue.delete(waiting);
         signal.removeEventListener("abort", leave);
-        this.#grant(bytes);
+        this.#grant(bytes, LATE_MS_MAX);
         resolve();
       };
       const waiting = { bytes, enter };
@@ -95,9 +98,10 @@ export class BandwidthLimit {
     });
   }
 
-  #grant(bytes: number): void {
+  #grant(bytes: number, lateMs: number): void {
     if (this.#rate === undefined) return;
-    this.#freeAt = Math.max(this.#freeAt, this.#clock.monotonic()) + bytes / this.#rate * 1_000;
+    const from = Math.max(this.#freeAt, this.#clock.monotonic() - lateMs);
+    this.#freeAt = from + bytes / this.#rate * 1_000;
   }
 
   /** Lets in whoever's turn has come, and sleeps until the next one's has. */

@@ -33,8 +33,9 @@ export async function rejects(call: Promise<unknown>, code: string): Promise<voi
   });
 }
 
-/** Moves the clock on in small steps, as real time does. */
+/** Moves the clock on in small steps, as real time does; what has begun has its turn first. */
 export async function pass(clock: VirtualClock, ms: number, stepMs = 100): Promise<void> {
+  await clock.settle();
   for (let at = 0; at < ms; at += stepMs) await clock.advance(Math.min(stepMs, ms - at));
 }
 
