@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { musicfs, startDaemon } from "../support/daemon.ts";
-import { output } from "../support/process.ts";
+import { eventually, output } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
 import { writeNoise } from "../support/sample_library.ts";
 import { tempDir } from "../support/temp_dir.ts";
@@ -98,4 +98,24 @@ testWith(NEEDS, "pins that do not fit into max_size are refused with the figures
   assert.equal(pins.length, 1);
   assert.equal(pins[0].path, "Ana/Salt");
   assert.equal(pins[0].missing_bytes, 0);
+});
+
+testWith(NEEDS, "what is added below a pin is fetched by the daemon, and kept", async () => {
+  await using dir = await tempDir("pin");
+  const origin = join(dir.path, "origin");
+  await writeAlbums(origin);
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  const cache = ["--cache-dir", daemon.cacheDir];
+  assert.equal((await musicfs(["pin", "Ana/Salt", ...cache])).code, 0);
+  await writeNoise(join(origin, "Ana", "Salt", "bonus.flac"), { bytes: 2 * MIB, seed: 99 });
+  assert.equal((await musicfs(["scan", ...cache])).code, 0);
+  const isWhole = async (): Promise<boolean> => {
+    const { pins } = JSON.parse((await musicfs(["pin", "--json", ...cache])).stdout);
+    return pins[0].files === 4 && pins[0].missing_bytes === 0;
+  };
+  await eventually(isWhole, { ms: 20_000, what: "the new track to be fetched" });
+  await musicfs(["gc", "--max-size", "4M", ...cache]);
+  await Deno.rename(origin, `${origin}-away`);
+  const salt = join("Ana", "Salt");
+  await output("diff", ["-r", join(`${origin}-away`, salt), join(daemon.mountpoint, salt)]);
 });
