@@ -82,7 +82,9 @@ function objectOf(element: XmlElement, key: string): S3Object | undefined {
 
 /** An ETag without its quotes: some servers list it with, some without them. */
 export function bareEtag(etag: string): string {
-  return etag.trim().replace(/^W\//, "").replace(/^"(.*)"$/s, "$1");
+  const strong = etag.trim().replace(/^W\//, "");
+  const isQuoted = strong.length >= 2 && strong.startsWith('"') && strong.endsWith('"');
+  return isQuoted ? strong.slice(1, -1) : strong;
 }
 
 /** Undoes S3's own encoding, in which a space is a plus; undefined for what is not UTF-8. */

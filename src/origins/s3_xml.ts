@@ -2,15 +2,19 @@
 export interface XmlElement {
   name: string;
   text: string;
-  children: XmlElement[];
+  children: readonly XmlElement[];
 }
 
 /** Answers of S3 are three deep. */
 const DEPTH_MAX = 16;
 
-/** One piece of a document: 1 is CDATA, 2 a closing tag, 3 an opening one, 4 its `/`, 5 text. */
-const PIECE =
-  /<\?[^>]*\?>|<!--[^]*?-->|<!\[CDATA\[([^]*?)\]\]>|<\/([\w:.-]+)\s*>|<([\w:.-]+)(?:\s+[\w:.-]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*\s*(\/?)>|([^<]+)/y;
+/** What stands before, between and in place of elements; 1 is the text of CDATA. */
+const ASIDE = /<\?[^>]*\?>|<!--[^]*?-->|<!\[CDATA\[([^]*?)\]\]>/y;
+
+/** An opening tag with attributes or a `/`: 1 is its name, 2 the `/`. */
+const TAG = /<([\w:.-]+)(?:\s+[\w:.-]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*\s*(\/?)>/y;
+
+const NAME = /^[\w:.-]+$/;
 
 const ENTITIES: Readonly<Record<string, string>> = {
   amp: "&",
@@ -20,6 +24,15 @@ const ENTITIES: Readonly<Record<string, string>> = {
   apos: "'",
 };
 
+const [BANG, SLASH, QUESTION] = [0x21, 0x2f, 0x3f];
+
+interface OpenElement extends XmlElement {
+  children: XmlElement[];
+}
+
+/** What leaves share. */
+const NONE: XmlElement[] = [];
+
 /**
  * Reads the small part of XML that S3 servers answer with: no DTD, no entities of one's own.
  *
@@ -28,42 +41,110 @@ const ENTITIES: Readonly<Record<string, string>> = {
  * @returns the root, or undefined for anything that is not one whole, well-formed element
  */
 export function parseXml(text: string): XmlElement | undefined {
-  const top: XmlElement = { name: "", text: "", children: [] };
-  const open: XmlElement[] = [top];
-  PIECE.lastIndex = text.startsWith("\uFEFF") ? 1 : 0;
-  while (PIECE.lastIndex < text.length) {
-    const piece = PIECE.exec(text);
-    const parent = open.at(-1);
-    if (!piece || !parent) return undefined;
-    const [, literal, closed, opened, empty, raw] = piece;
-    if (opened !== undefined) {
-      if (open.length > DEPTH_MAX) return undefined;
-      const element = { name: opened, text: "", children: [] };
-      parent.children.push(element);
-      if (empty === "") open.push(element);
-    } else if (closed !== undefined) {
-      if (parent.name !== closed || open.length === 1) return undefined;
-      open.pop();
-    } else if (literal !== undefined) {
-      parent.text += literal;
-    } else if (raw !== undefined) {
-      const plain = raw.includes("&") ? withoutEntities(raw) : raw;
-      if (plain === undefined) return undefined;
-      parent.text += plain;
-    }
-  }
-  if (open.length !== 1 || top.children.length !== 1 || top.text.trim() !== "") return undefined;
-  return top.children[0];
+  return new Parser(text).parse();
 }
 
 /** The text of the first child of that name. */
 export function textOf(element: XmlElement, name: string): string | undefined {
-  return element.children.find((child) => child.name === name)?.text;
+  for (const child of element.children) if (child.name === name) return child.text;
+  return undefined;
 }
 
+/** A page of a listing has 14,000 pieces, so they are found without a regular expression each. */
+class Parser {
+  readonly #text: string;
+  readonly #open: OpenElement[] = [{ name: "", text: "", children: [] }];
+  #at: number;
+
+  constructor(text: string) {
+    this.#text = text;
+    this.#at = text.startsWith("\uFEFF") ? 1 : 0;
+  }
+
+  parse(): XmlElement | undefined {
+    const text = this.#text;
+    while (this.#at < text.length) {
+      const start = text.indexOf("<", this.#at);
+      if (start !== this.#at && !this.#takeText(start < 0 ? text.length : start)) return undefined;
+      if (start < 0) break;
+      const sign = text.charCodeAt(start + 1);
+      const isSound = sign === SLASH
+        ? this.#close()
+        : sign === BANG || sign === QUESTION
+        ? this.#takeAside()
+        : this.#takeOpening();
+      if (!isSound) return undefined;
+    }
+    const [top] = this.#open;
+    if (!top || this.#open.length !== 1 || top.text.trim() !== "") return undefined;
+    return top.children.length === 1 ? top.children[0] : undefined;
+  }
+
+  /** Takes the text up to `end`. */
+  #takeText(end: number): boolean {
+    const text = withoutEntities(this.#text.slice(this.#at, end));
+    this.#at = end;
+    return text !== undefined && this.#addText(text);
+  }
+
+  #addText(text: string): boolean {
+    const parent = this.#open.at(-1);
+    if (!parent) return false;
+    parent.text = parent.text === "" ? text : parent.text + text;
+    return true;
+  }
+
+  #takeAside(): boolean {
+    ASIDE.lastIndex = this.#at;
+    const found = ASIDE.exec(this.#text);
+    this.#at = ASIDE.lastIndex;
+    return found !== null && (found[1] === undefined || this.#addText(found[1]));
+  }
+
+  #close(): boolean {
+    const name = this.#open.at(-1)?.name ?? "";
+    const end = this.#text.indexOf(">", this.#at);
+    if (name === "" || end < 0 || !this.#text.startsWith(name, this.#at + 2)) return false;
+    const rest = this.#at + 2 + name.length;
+    if (rest !== end && this.#text.slice(rest, end).trim() !== "") return false;
+    this.#open.pop();
+    this.#at = end + 1;
+    return true;
+  }
+
+  #takeOpening(): boolean {
+    const end = this.#text.indexOf(">", this.#at);
+    const name = this.#text.slice(this.#at + 1, end);
+    if (end < 0) return false;
+    if (NAME.test(name)) {
+      this.#at = end + 1;
+      return this.#add(name, false);
+    }
+    TAG.lastIndex = this.#at;
+    const found = TAG.exec(this.#text);
+    this.#at = TAG.lastIndex;
+    return found?.[1] !== undefined && this.#add(found[1], found[2] === "/");
+  }
+
+  #add(name: string, isEmpty: boolean): boolean {
+    const parent = this.#open.at(-1);
+    if (!parent || this.#open.length > DEPTH_MAX) return false;
+    const element: OpenElement = { name, text: "", children: NONE };
+    if (parent.children === NONE) parent.children = [element];
+    else parent.children.push(element);
+    if (!isEmpty) this.#open.push(element);
+    return true;
+  }
+}
+
+/** The text with its references resolved; undefined if there is one that XML does not define. */
 function withoutEntities(text: string): string | undefined {
-  let sound = true;
-  const plain = text.replace(/&(?:#x([0-9a-f]{1,6})|#(\d{1,7})|(\w{1,8}));|&/gi, (...found) => {
+  if (!text.includes("&")) return text;
+  // These two stand around every ETag.
+  const most = text.replaceAll("&#34;", '"').replaceAll("&quot;", '"');
+  if (!most.includes("&")) return most;
+  let isSound = true;
+  const plain = most.replace(/&(?:#x([0-9a-f]{1,6})|#(\d{1,7})|(\w{1,8}));|&/gi, (...found) => {
     const [, hex, decimal, name] = found as (string | undefined)[];
     const code = hex !== undefined ? parseInt(hex, 16) : Number(decimal);
     if (hex !== undefined || decimal !== undefined) {
@@ -71,8 +152,8 @@ function withoutEntities(text: string): string | undefined {
     } else if (name !== undefined && Object.hasOwn(ENTITIES, name)) {
       return ENTITIES[name] ?? "";
     }
-    sound = false;
+    isSound = false;
     return "";
   });
-  return sound ? plain : undefined;
+  return isSound ? plain : undefined;
 }
