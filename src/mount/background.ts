@@ -1,11 +1,14 @@
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { collectGarbage } from "../base/memory.ts";
+import { openChunkHash } from "../chunking/chunk_hash.ts";
 import { markIndexSuspect } from "../store/index_files.ts";
 import { childProbe } from "../store/probe_child.ts";
 import { sweep } from "../store/sweep.ts";
 import type { Cache } from "./cache.ts";
 import type { ScanRuns } from "./scan_runs.ts";
+import { keepPins } from "./keep_pins.ts";
+import type { Pins } from "./pins.ts";
 import { selfCommand } from "./self_command.ts";
 import { SupervisedTasks } from "./supervised.ts";
 
@@ -19,17 +22,21 @@ const COLLECT_BYTES_MIN = 32 * 1024 * 1024;
 export interface BackgroundParts {
   cache: Cache;
   scans: ScanRuns;
+  pins: Pins;
   clock: Clock;
   log: Log;
 }
 
 /** Starts all that goes on beside serving requests. */
 export function startBackgroundTasks(parts: BackgroundParts): SupervisedTasks {
-  const { cache, clock, log } = parts;
+  const { cache, pins, clock, log } = parts;
   const tasks = new SupervisedTasks(clock, log);
   tasks.start("flush", (signal) => flushRegularly(parts, signal));
   tasks.start("sweep", (signal) => sweepOnce(parts, signal));
   tasks.start("scan", (signal) => scanRegularly(parts, signal));
+  tasks.start("pins", (signal) => keepPins({ ...parts, pins, reader: cache.reader, signal }));
+  if (cache.guarded.length > 1) tasks.start("prove", (signal) => proveContent(cache, signal));
+  cache.health.start();
   if (cache.opened.probeLater) tasks.start("probe", () => probeIndex(parts));
   return tasks;
 }
@@ -66,7 +73,10 @@ async function sweepOnce(parts: BackgroundParts, signal: AbortSignal): Promise<v
 
 async function scanRegularly(parts: BackgroundParts, signal: AbortSignal): Promise<void> {
   const { cache, scans, clock, log } = parts;
+  let early = new AbortController();
+  using _listening = onReturn(cache, () => early.abort());
   for (;;) {
+    early = new AbortController();
     const results = await scans.run({ checksum: false, acceptDeletions: false, signal });
     for (const { name, state, files, added, changed, gone, held_deletions, error } of results) {
       if (state === "failed") log.warning("An origin could not be scanned", { name, error });
@@ -79,8 +89,27 @@ async function scanRegularly(parts: BackgroundParts, signal: AbortSignal): Promi
       } else log.info("Scanned", { name, files, added, changed, gone });
     }
     collectGarbage();
-    await clock.sleep(cache.config.pollIntervalMs, signal);
+    const either = AbortSignal.any([signal, early.signal]);
+    // An origin that is back is looked at now, the end of the daemon by the next scan.
+    await clock.sleep(cache.config.pollIntervalMs, either).catch(() => signal.throwIfAborted());
   }
+}
+
+/** Has what an origin missed while it was offline made good as soon as it is back. */
+function onReturn({ health, library }: Cache, scan: () => void): Disposable {
+  const stop = health.onChange(({ name, was, state }) => {
+    if (was !== "offline" || state === "offline") return;
+    library.originIsBack(name);
+    scan();
+  });
+  return { [Symbol.dispose]: stop };
+}
+
+/** Finds out which origins hold the same bytes, so that one can stand in for another. */
+async function proveContent({ library, guarded }: Cache, signal: AbortSignal): Promise<void> {
+  // Whatever names the chunks: these hashes are kept, and compared with those of other years.
+  const hash = await openChunkHash("xxh128");
+  await library.prove({ origins: guarded, digest: (bytes) => hash.digest(bytes), signal });
 }
 
 /** Finds damage that the quick check at the start cannot see; the next start then rebuilds. */

@@ -10,7 +10,11 @@ import { type FolderChange, Library } from "../library/library.ts";
 import { Namespace } from "../library/namespace.ts";
 import { ROOT_ID } from "../library/node_id.ts";
 import { rebuildNamespace } from "../library/rebuild.ts";
-import { openOrigin } from "../origins/open.ts";
+import { nextTrack } from "../library/next_track.ts";
+import { BandwidthLimit } from "../origins/bandwidth.ts";
+import { type GuardedOrigin, guardOrigin, steady } from "../origins/guarded.ts";
+import { HealthMonitor } from "../origins/health_monitor.ts";
+import { localFolder, openOrigin } from "../origins/open.ts";
 import type { Origin } from "../origins/origin.ts";
 import { Extents } from "../reader/extents.ts";
 import { FileReader } from "../reader/file_reader.ts";
@@ -67,7 +71,12 @@ export interface Cache extends AsyncDisposable {
   readonly store: DiskCasStore;
   readonly manifests: Manifests;
   readonly extents: Extents;
+  /** As they were opened, the preferred one first. */
   readonly origins: readonly Origin[];
+  /** The same, for single attempts: capped, limited in time and bandwidth, counted. */
+  readonly guarded: readonly GuardedOrigin[];
+  readonly health: HealthMonitor;
+  readonly bandwidth: BandwidthLimit;
   readonly fetcher: ContentFetcher;
   readonly reader: FileReader;
 }
@@ -84,9 +93,11 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
   const stored = await openStored(config, { options, stack });
   const { opened, manifests, hash } = stored;
   const { index } = opened;
-  const origins = await openOrigins(config, { options, stack });
+  const far = await openOrigins(config, { options, stack });
+  const { origins, guarded, health } = far;
   const fetcher = new ContentFetcher({
-    origins: new Map(origins.map((origin) => [origin.name, origin])),
+    origins: new Map(guarded.map((origin) => [origin.name, origin])),
+    health,
     clock,
     log,
     readTimeoutMs: config.readTimeoutMs,
@@ -97,13 +108,23 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
   const ingest = new Ingest({ ...stored, index, chunker: new CdcChunker(), log });
   const describe = namespace.version.bind(namespace);
   const digest = hash.digest.bind(hash);
-  const reader = new FileReader({ ...stored, fetcher, ingest, digest, describe, log });
+  const reader = new FileReader({
+    ...stored,
+    fetcher,
+    ingest,
+    digest,
+    describe,
+    nextTrack: (version) => nextTrack(namespace, version.id),
+    keeps: config.cache !== "off",
+    log,
+  });
   stack.use(reader);
   const changes = new ChangeRelay();
   const keep = options.forMount ? [] : knownOrigins({ namespace, manifests, opened });
   const library = new Library({
     index,
-    origins,
+    origins: guarded.map((origin) => steady(origin, { clock, random, health })),
+    isUp: (name) => health.isUp(name),
     keep,
     manifests,
     exclude: config.exclude,
@@ -126,7 +147,7 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     namespace,
     library,
     changes,
-    origins,
+    ...far,
     fetcher,
     reader,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -169,16 +190,26 @@ async function openStored(
   return { opened, hash, cacheIndex, disk, space, store, manifests, extents };
 }
 
+/** Where music comes from, and what is known of it. */
+type Far = Pick<Cache, "origins" | "guarded" | "health" | "bandwidth">;
+
 async function openOrigins(
   config: Config,
   { options, stack }: { options: CacheOptions; stack: AsyncDisposableStack },
-): Promise<Origin[]> {
+): Promise<Far> {
+  const { clock } = options;
   const configured = config.origins.toSorted((a, b) => a.priority - b.priority);
   const origins: Origin[] = [];
   for (const address of configured) {
     origins.push(stack.use(await openOrigin(address, options)));
   }
-  return origins;
+  const health = stack.use(new HealthMonitor(options));
+  const bandwidth = new BandwidthLimit(config.bwlimitBytes, clock);
+  const guarded = origins.map((origin, i) => {
+    const kind = localFolder(configured[i]?.url ?? "") === undefined ? "remote" : "local";
+    return guardOrigin(origin, { kind, clock, health, bandwidth });
+  });
+  return { origins, guarded, health, bandwidth };
 }
 
 /** Identities that a command must not lose: those in the index, or in what it is rebuilt from. */

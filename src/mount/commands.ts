@@ -1,7 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { sameHash } from "../chunking/chunk_hash.ts";
-import type { HealthMonitor } from "../origins/health_monitor.ts";
 import { shownUrl } from "../origins/shown_url.ts";
 import { sweep } from "../store/sweep.ts";
 import { type BadChunk, verifyStore } from "../store/verify.ts";
@@ -29,7 +28,7 @@ const PATHS_MAX = 1_000;
 
 /** What commands work on. */
 export interface CommandParts {
-  cache: Cache & { readonly health?: Pick<HealthMonitor, "of"> };
+  cache: Cache;
   scans: ScanRuns;
   /** Those that `keepPins` has, too; default: read from the cache's folder. */
   pins?: Pins;
@@ -222,16 +221,16 @@ function originStates(
 ): OriginStatus[] {
   const counters = fetcher.counters();
   return config.origins.map(({ name, url }) => {
-    const known = health?.of(name);
+    const known = health.of(name);
     return {
       name,
       url: shownUrl(url),
-      state: known && known.state !== "unknown" ? known.state : scans.stateOf(name),
-      latency_ms: known?.latencyMs ?? null,
+      state: known.state !== "unknown" ? known.state : scans.stateOf(name),
+      latency_ms: known.latencyMs,
       bytes_read: counters.get(name)?.bytes ?? 0,
       errors: counters.get(name)?.errors ?? 0,
-      last_error: known?.lastError?.replace(/\s+/g, " ") ?? null,
-      state_since_ms: known?.sinceMs || null,
+      last_error: known.lastError?.replace(/\s+/g, " ") ?? null,
+      state_since_ms: known.sinceMs || null,
     };
   });
 }

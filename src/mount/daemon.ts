@@ -19,6 +19,7 @@ import { acquireLock } from "./lock.ts";
 import { canonicalMountpoint } from "./mountpoint.ts";
 import { checkMountpoint } from "./mountpoint_check.ts";
 import { kernelReadAheadBytes, raiseReadAhead } from "./read_ahead_setting.ts";
+import { Pins } from "./pins.ts";
 import { registerDaemon, registryPlace } from "./registry.ts";
 import { ScanRuns } from "./scan_runs.ts";
 import { removeSession, writeSession } from "./session_file.ts";
@@ -85,7 +86,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const stopping = new AbortController();
   stack.defer(() => stopping.abort(new DOMException("musicfs is stopping", "AbortError")));
   const daemon = { mount, mountpoint, startedMs: clock.monotonic() };
-  const commands = cacheCommands({ cache, scans, clock, signal: stopping.signal, daemon });
+  const pins = Pins.open(config.cacheDir, log);
+  const commands = cacheCommands({ cache, scans, pins, clock, signal: stopping.signal, daemon });
   stack.use(
     await serveControl({
       path: `${config.cacheDir}/${CONTROL_SOCKET}`,
@@ -105,7 +107,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   );
   log.info(`Mounted at ${mountpoint}`, { cache: config.cacheDir, pid });
   notify(`READY=1\nSTATUS=Mounted at ${mountpoint}`);
-  const tasks = startBackgroundTasks({ cache, scans, clock, log });
+  const tasks = startBackgroundTasks({ cache, scans, pins, clock, log });
   stack.use(tasks);
 
   const reason = await stop.stopped;
@@ -125,13 +127,15 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   return reason === "fault" ? 1 : 0;
 }
 
-/** SIGHUP: takes over what can be changed while mounted, which is the size limit. */
-function reload({ space, log }: Cache, options: DaemonOptions): void {
+/** SIGHUP: takes over what can be changed while mounted: the limits of size and bandwidth. */
+function reload({ space, bandwidth, log }: Cache, options: DaemonOptions): void {
   try {
-    const { maxSizeBytes } = options.reload();
+    const { maxSizeBytes, bwlimitBytes } = options.reload();
     if (maxSizeBytes !== undefined) space.setLimit(maxSizeBytes);
-    log.info("Configuration read again; all but max_size takes effect at the next mount", {
+    bandwidth.setRate(bwlimitBytes);
+    log.info("Configuration read again; all but max_size and bwlimit waits for the next mount", {
       maxSizeBytes: space.limitBytes,
+      bwlimitBytes: bwlimitBytes ?? 0,
     });
   } catch (error) {
     if (!(error instanceof MusicfsError)) throw error;

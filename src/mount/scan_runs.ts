@@ -72,7 +72,7 @@ export class ScanRuns {
   /** Adds to the report what only the bytes show. */
   async #compareContent(report: ScanReport, signal: AbortSignal): Promise<void> {
     for (const scanned of report.origins) {
-      const origin = this.#cache.origins.find(({ name }) => name === scanned.origin);
+      const origin = this.#cache.guarded.find(({ name }) => name === scanned.origin);
       if (!origin || scanned.errors.length > 0) continue;
       const { changed, error } = await compareContent(this.#cache, { origin, signal });
       scanned.changed += changed;
