@@ -36,6 +36,14 @@ export async function keep<T extends AsyncDisposable>(bench: Bench, resource: T)
   throw new Error("The run was broken off");
 }
 
+/** What a musicfs that is measured mounts. */
+export interface MusicfsOptions {
+  origin: string;
+  cache?: "on" | "off" | "auto";
+  /** Credentials. */
+  env?: Record<string, string>;
+}
+
 /** A musicfs that is measured. Ends with its own scope or with the run, whichever comes first. */
 export class Musicfs implements AsyncDisposable {
   readonly #daemon: Daemon;
@@ -52,7 +60,7 @@ export class Musicfs implements AsyncDisposable {
   static async spawn(
     bench: Bench,
     name: string,
-    { origin, cache = "on" }: { origin: string; cache?: "on" | "off" | "auto" },
+    { origin, cache = "on", env = {} }: MusicfsOptions,
   ): Promise<Musicfs> {
     const mountpoint = join(bench.dir, `mnt-${name}`);
     await Deno.mkdir(mountpoint, { recursive: true });
@@ -62,6 +70,7 @@ export class Musicfs implements AsyncDisposable {
       cacheDir: cacheDirOf(bench, name),
       mountpoint,
       args: ["--cache", cache],
+      env,
     });
     return await keep(bench, new Musicfs(daemon));
   }
@@ -93,7 +102,7 @@ export class Musicfs implements AsyncDisposable {
 export async function startMusicfs(
   bench: Bench,
   name: string,
-  options: { origin: string; cache?: "on" | "off" | "auto" },
+  options: MusicfsOptions,
 ): Promise<Musicfs> {
   const musicfs = await Musicfs.spawn(bench, name, options);
   await musicfs.ready();

@@ -11,6 +11,7 @@ import { unmet } from "../support/requirements.ts";
 import type { Bench, BenchOptions } from "./bench.ts";
 import { tempDirIn, TREE_FILES_STEP } from "./files.ts";
 import { addIngestRows } from "./ingest_rows.ts";
+import { addNetworkRows } from "./network_rows.ts";
 import { createMicroseconds } from "./measure.ts";
 import { findRclone, installRclone, RCLONE_VERSION } from "./peers.ts";
 import { addReadRows } from "./read_rows.ts";
@@ -18,7 +19,12 @@ import { countVerdicts, jsonOf, type Row, tableOf } from "./report.ts";
 import { addTreeRows } from "./tree_rows.ts";
 
 /** In the order they run: what writes most comes last. */
-const GROUPS = { read: addReadRows, tree: addTreeRows, ingest: addIngestRows };
+const GROUPS = {
+  read: addReadRows,
+  tree: addTreeRows,
+  network: addNetworkRows,
+  ingest: addIngestRows,
+};
 
 type Group = keyof typeof GROUPS;
 

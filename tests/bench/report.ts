@@ -1,7 +1,7 @@
 /** Figures, what they are held to, and how they are shown. */
 
 /** What is measured beside musicfs, in one run and on the same files. */
-export const PEERS = ["limit", "rclone", "disk"] as const;
+export const PEERS = ["limit", "rclone", "sshfs", "disk"] as const;
 
 export type Peer = typeof PEERS[number];
 export type Subject = "musicfs" | Peer;
@@ -50,7 +50,7 @@ export function judge(row: Row, target: Target): Judgement {
 }
 
 const HEADINGS = ["", "unit", "musicfs", ...PEERS, "ratio", "target", ""];
-const TITLE_COLUMNS = [0, 1, 7, 8];
+const TITLE_COLUMNS = [0, 1, 8, 9];
 
 /** The rows as a table, a line a target, with the notes below. */
 export function tableOf(rows: readonly Row[]): string {

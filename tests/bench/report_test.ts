@@ -33,10 +33,10 @@ Deno.test("tableOf() has a line for each target, and the notes", () => {
   assert.equal(
     tableOf([row]),
     [
-      "              unit   musicfs  limit  rclone  disk  ratio  target",
-      "1 MiB direct  MiB/s    2,800  3,500       -     -   0.80  ≥ 0.7 × limit   ok",
-      "                                                       -  ≥ 2.5 × rclone  NOT MEASURED",
-      "                                                   2,800  ≤ 2000 MiB/s    SHORT",
+      "              unit   musicfs  limit  rclone  sshfs  disk  ratio  target",
+      "1 MiB direct  MiB/s    2,800  3,500       -      -     -   0.80  ≥ 0.7 × limit   ok",
+      "                                                              -  ≥ 2.5 × rclone  NOT MEASURED",
+      "                                                          2,800  ≤ 2000 MiB/s    SHORT",
       "",
       "1 MiB direct: cached",
       "",
