@@ -221,20 +221,12 @@ async function readColdFiles(mountpoint: string): Promise<Cold> {
   const seek: number[] = [];
   const rate: number[] = [];
   for (let i = 1; i <= COLD_FILES / 2; i += 1) {
-    using file = Deno.openSync(join(folder, `sequence-${i}.flac`));
-    rate.push(COLD_FILE_MIB / secondsFor(() => readWhole(file)));
+    rate.push(COLD_FILE_MIB / secondsOfWhole(join(folder, `sequence-${i}.flac`)));
   }
   for (let i = 1; i <= COLD_FILES / 2; i += 1) {
-    const block = new Uint8Array(4096);
-    let file: Deno.FsFile | undefined;
-    const opened = secondsFor(() => {
-      file = Deno.openSync(join(folder, `places-${i}.flac`));
-      readAt(file, block, 0);
-    });
-    first.push(opened / ROUND_TRIP_S);
-    const middle = COLD_FILE_MIB / 2 * 2 ** 20;
-    seek.push(secondsFor(() => file && readAt(file, block, middle)) / ROUND_TRIP_S);
-    file?.close();
+    const places = secondsOfPlaces(join(folder, `places-${i}.flac`));
+    first.push(places.first / ROUND_TRIP_S);
+    seek.push(places.seek / ROUND_TRIP_S);
     // What was begun for it is no concern of the next one.
     await sleep(SETTLE_MS);
   }
@@ -245,10 +237,23 @@ async function readColdFiles(mountpoint: string): Promise<Cold> {
   };
 }
 
-function secondsFor(act: () => void): number {
+/** Blocks this process, which has nothing else to do: the link is another one. */
+function secondsOfWhole(path: string): number {
   const start = performance.now();
-  act();
+  using file = Deno.openSync(path);
+  readWhole(file);
   return (performance.now() - start) / 1000;
+}
+
+function secondsOfPlaces(path: string): { first: number; seek: number } {
+  const start = performance.now();
+  using file = Deno.openSync(path);
+  const block = new Uint8Array(4096);
+  readAt(file, block, 0);
+  const opened = performance.now();
+  readAt(file, block, COLD_FILE_MIB / 2 * 2 ** 20);
+  const sought = performance.now();
+  return { first: (opened - start) / 1000, seek: (sought - opened) / 1000 };
 }
 
 function readWhole(file: Deno.FsFile): void {
