@@ -42,6 +42,9 @@ export async function readRange(
   for (;;) {
     const open = session.handles.take(place.full(file.path, OP));
     const mayBeOld = open.wasUsed;
+    // Asked together with the rest; `holds` below then knows it.
+    const rootKnown = place.realRoot(session);
+    rootKnown.catch(() => {/* The session is over, and the open failed too. */});
     try {
       const handle = asBuffer(await open.opening);
       if (!open.wasUsed && !await place.holds(session, await open.resolving)) {

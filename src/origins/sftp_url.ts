@@ -7,6 +7,9 @@ const SESSIONS_MAX = 16;
 
 const PORT = 22;
 
+/** `[IPv6 address]` or a name, then perhaps a port. */
+const PLACE = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([0-9]*))?$/;
+
 const OPTIONS = [
   "identity_file",
   "known_hosts",
@@ -62,15 +65,18 @@ export function parseSftpUrl(url: string): SftpAddress {
   const [, authority = "", path = "", query = "", fragment] = parts;
   const at = authority.lastIndexOf("@");
   const place = authority.slice(at + 1);
-  const shown = `sftp://${place}${path}`;
+  // A password with a "/" or "?" in it looks like a host and what follows it.
+  const shown = PLACE.test(place) ? `sftp://${place}${path}` : "sftp";
   if (fragment !== undefined) {
     throw unusable(shown, 'it has a "#"; write %23 for one that belongs to the path');
   }
   const user = at < 0 ? undefined : decodedUser(authority.slice(0, at), shown);
+  const { host, port } = hostAndPort(place, shown);
   const options = decodedOptions(query, shown);
   return {
     user,
-    ...hostAndPort(place, shown),
+    host,
+    port,
     root: decodedRoot(path, shown),
     identityFile: options.get("identity_file"),
     passphraseFile: options.get("passphrase_file"),
@@ -94,7 +100,7 @@ function decodedUser(text: string, shown: string): string | undefined {
 }
 
 function hostAndPort(place: string, shown: string): { host: string; port: number } {
-  const parts = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([0-9]*))?$/.exec(place);
+  const parts = PLACE.exec(place);
   if (!parts) {
     throw unusable(shown, "its host is not a name, an address or an [IPv6 address]");
   }
