@@ -10,6 +10,7 @@ import type { Library } from "../library/library.ts";
 import type { Namespace } from "../library/namespace.ts";
 import { entryIdOf } from "../library/node_id.ts";
 import type { FileReader } from "../reader/file_reader.ts";
+import { KernelReadAhead } from "./kernel_read_ahead.ts";
 import { ReadFailures } from "./read_failures.ts";
 
 /** Why a reader's wait was ended, for the reply. */
@@ -40,10 +41,12 @@ export class DeferredRequests {
   readonly #waiting = new Map<string, AbortController>();
   readonly #running = new Set<Promise<void>>();
   readonly #failures: ReadFailures;
+  readonly #kernelReadAhead: KernelReadAhead;
 
   constructor(parts: DeferredParts) {
     this.#parts = parts;
     this.#failures = new ReadFailures(parts);
+    this.#kernelReadAhead = new KernelReadAhead(parts.clock);
   }
 
   /** Requests that are not answered yet. */
@@ -69,6 +72,12 @@ export class DeferredRequests {
   /** Ends one reader's wait with `EINTR`; what it was waiting for goes on. */
   interrupt(uniqueLow: number, uniqueHigh: number): void {
     this.#waiting.get(uniqueOf(uniqueLow, uniqueHigh))?.abort(INTERRUPTED);
+  }
+
+  /** A handle was closed. */
+  released(handle: number): void {
+    this.#kernelReadAhead.released(handle);
+    this.#parts.reader.release(handle);
   }
 
   /** Resolves when nothing is under way. */
@@ -106,8 +115,11 @@ export class DeferredRequests {
     const handle = readU64(request, IN_HEADER_BYTES);
     const offset = readU64(request, IN_HEADER_BYTES + 8);
     const length = request.getUint32(IN_HEADER_BYTES + 16, true);
+    const range = { offset, length };
+    const isWanted = this.#kernelReadAhead.isWanted(handle, range, signal);
+    if (isWanted !== true && !await isWanted) return this.#error(request, ERRNO.EIO);
     try {
-      const bytes = await reader.read(version, { offset, length }, { signal, handle });
+      const bytes = await reader.read(version, range, { signal, handle });
       this.#send(replyTo(request, bytes), OUT_HEADER_BYTES + bytes.length);
     } catch (error) {
       if (signal.aborted) throw error;
@@ -117,6 +129,8 @@ export class DeferredRequests {
       await library.refresh(entryIdOf(node), { signal }).catch((cause) =>
         log.warning("Cannot look at a changed file again", { node, error: cause })
       );
+    } finally {
+      this.#kernelReadAhead.answered(handle, offset);
     }
   }
 

@@ -213,7 +213,7 @@ export class FuseMount {
       case "opened":
         return this.#options.opened(message.version);
       case "released":
-        return cache.reader.release(message.handle);
+        return this.#requests.released(message.handle);
       case "report":
         return cache.reader.noteUses(message.uses);
       case "failed":

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Clock } from "../base/clock.ts";
 import type { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
@@ -10,7 +11,6 @@ import {
   cachedBytesOf,
   currentVersion,
   isPinned,
-  missingBytes,
   roomBytes,
   type WarmCache,
   WarmRun,
@@ -18,6 +18,9 @@ import {
 
 /** After a change below a pin, time for the rest of an album to appear, in ms. */
 const SETTLE_MS = 2_000;
+
+/** Time until an origin that was down is asked again for what is pinned, in ms. */
+const RETRY_MS = 60_000;
 
 /** What the task works on. */
 export interface KeepPinsParts {
@@ -43,15 +46,20 @@ export async function keepPins(parts: KeepPinsParts): Promise<void> {
   const stopListening = cache.library.listen((events) => {
     if (pins.size > 0 && events.some(({ path }) => pins.above(path))) wake.abort();
   });
-  const stopWatching = pins.listen(() => wake.abort());
+  const stopWatching = pins.listen(() => {
+    kept.doubt();
+    wake.abort();
+  });
   try {
     for (;;) {
       signal.throwIfAborted();
       wake = new AbortController();
-      await kept.bringUpToDate();
+      const isComplete = await kept.bringUpToDate();
+      const { pollIntervalMs } = cache.config;
+      const waitMs = isComplete ? pollIntervalMs : Math.min(RETRY_MS, pollIntervalMs);
       const either = AbortSignal.any([signal, wake.signal]);
       // Ended early by a change, or by the end: both are looked at below.
-      await clock.sleep(cache.config.pollIntervalMs, either).catch(() => undefined);
+      await clock.sleep(waitMs, either).catch(() => undefined);
       signal.throwIfAborted();
       if (wake.signal.aborted) await clock.sleep(SETTLE_MS, signal);
     }
@@ -66,7 +74,8 @@ class KeptVersions {
   readonly #parts: KeepPinsParts;
   /** Version ids by entry. */
   #known = new Map<number, number>();
-  #hasLetGo = false;
+  /** Whether what is known may have been undone. */
+  #isDoubted = false;
   /** What was said last, so that it is said once. */
   #complaint = "";
 
@@ -74,15 +83,25 @@ class KeptVersions {
     this.#parts = parts;
   }
 
-  /** Fetches and pins what is not; once more if chunks that others share were let go. */
-  async bringUpToDate(): Promise<void> {
-    do {
-      this.#hasLetGo = false;
-      await this.#lookAtAll();
-    } while (this.#hasLetGo);
+  /** From now on nothing is known: chunks that files share may have been let go. */
+  doubt(): void {
+    this.#isDoubted = true;
   }
 
-  async #lookAtAll(): Promise<void> {
+  /**
+   * Fetches and pins what is not; once more if chunks were let go meanwhile. False if something is
+   * left to fetch.
+   */
+  async bringUpToDate(): Promise<boolean> {
+    for (;;) {
+      const isComplete = await this.#lookAtAll();
+      if (!this.#isDoubted) return isComplete;
+      this.#isDoubted = false;
+      this.#known.clear();
+    }
+  }
+
+  async #lookAtAll(): Promise<boolean> {
     const { cache, reader, pins, signal, log } = this.#parts;
     const paths = outermost(pins.list().map(({ path }) => path));
     const roots = paths.flatMap((path) => cache.namespace.find(path) ?? []);
@@ -100,12 +119,18 @@ class KeptVersions {
         return needBytes <= room;
       });
       tooMany += page.length - fitting.length;
-      const todo = fitting.filter((entry) => !this.#isKept(entry, before));
+      const todo: Entry[] = [];
+      for (const entry of fitting) {
+        if (!this.#isKept(entry, before)) todo.push(entry);
+        await setImmediate();
+      }
       await run.fetch(todo, (version) => reader.pin(version));
       for (const entry of todo) this.#isKept(entry, before);
     }
     for (const id of before.values()) this.#letGo(id);
-    this.#report(run.result(), tooMany);
+    const result = run.result();
+    this.#report(result, tooMany);
+    return result.failed === 0;
   }
 
   /**
@@ -118,9 +143,11 @@ class KeptVersions {
     const version = entry && currentVersion(cache, entry);
     const earlier = before.get(id);
     before.delete(id);
-    if (earlier !== undefined && earlier !== version?.id) this.#letGo(earlier);
+    const isNew = earlier !== version?.id;
+    if (earlier !== undefined && isNew) this.#letGo(earlier);
     if (!version) return true;
-    if (missingBytes(cache, version) > 0 || !isPinned(cache, version)) return false;
+    // What is pinned is not evicted: once is enough to look at each chunk.
+    if (isNew && !isPinned(cache, version)) return false;
     this.#known.set(id, version.id);
     return true;
   }
@@ -130,7 +157,7 @@ class KeptVersions {
     const version = cache.namespace.version(id);
     if (!version) return;
     reader.unpin(version, []);
-    this.#hasLetGo = true;
+    this.doubt();
   }
 
   #report({ fetched_bytes, failed, failures }: WarmResult, tooMany: number): void {

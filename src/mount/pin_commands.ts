@@ -12,16 +12,16 @@ import type {
   WarmOptions,
   WarmResult,
 } from "./cache_commands.ts";
-import { filesBelow, findTyped, namesOf } from "./library_paths.ts";
+import { findTyped, namesOf } from "./library_paths.ts";
 import { isWithin, outermost, type Pins } from "./pins.ts";
 import {
-  currentVersion,
   isPinned,
   measure,
   type Measured,
   missingBytes,
   protect,
   roomBytes,
+  versionsBelow,
   type WarmCache,
   type WarmParts,
   type WarmReader,
@@ -78,15 +78,9 @@ export async function unpin(
   const { cache, pins, reader, signal } = parts;
   const known = paths.map((typed) => pinnedPath(pins, typed));
   const unpinned = known.flatMap((path) => pins.remove(path));
-  for (const path of outermost(unpinned)) {
-    const entry = cache.namespace.find(path);
-    for await (const page of filesBelow(cache, entry ? [entry] : [], { signal })) {
-      for (const file of page) {
-        const version = currentVersion(cache, file);
-        // What others share with it is pinned again below: once, and not for each file.
-        if (version && !pins.above(version.sources[0].path)) reader.unpin(version, []);
-      }
-    }
+  for await (const version of versionsBelow(cache, unpinned, signal)) {
+    // What others share with it is pinned again below: once, and not for each file.
+    if (!pins.above(version.sources[0].path)) reader.unpin(version, []);
   }
   await pinAgain(parts);
   return { unpinned: unpinned.toSorted() };
@@ -97,15 +91,10 @@ export async function listPins({ cache, pins, signal }: PinParts): Promise<PinsR
   const listed: PinStatus[] = [];
   for (const { path, sinceMs } of pins.list()) {
     const status = { path, since_ms: sinceMs, files: 0, bytes: 0, missing_bytes: 0 };
-    const entry = cache.namespace.find(path);
-    for await (const page of filesBelow(cache, entry ? [entry] : [], { signal })) {
-      for (const file of page) {
-        const version = currentVersion(cache, file);
-        if (!version) continue;
-        status.files += 1;
-        status.bytes += version.size;
-        status.missing_bytes += missingBytes(cache, version);
-      }
+    for await (const version of versionsBelow(cache, [path], signal)) {
+      status.files += 1;
+      status.bytes += version.size;
+      status.missing_bytes += missingBytes(cache, version);
     }
     listed.push(status);
   }
@@ -118,13 +107,9 @@ export async function listPins({ cache, pins, signal }: PinParts): Promise<PinsR
 
 /** Pins what is here of all pins. */
 async function pinAgain({ cache, pins, reader, signal }: PinParts): Promise<void> {
-  const paths = outermost(pins.list().map(({ path }) => path));
-  const roots = paths.flatMap((path) => cache.namespace.find(path) ?? []);
-  for await (const page of filesBelow(cache, roots, { signal })) {
-    for (const file of page) {
-      const version = currentVersion(cache, file);
-      if (version && !isPinned(cache, version)) reader.pin(version);
-    }
+  const paths = pins.list().map(({ path }) => path);
+  for await (const version of versionsBelow(cache, paths, signal)) {
+    if (!isPinned(cache, version)) reader.pin(version);
   }
 }
 

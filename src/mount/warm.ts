@@ -1,5 +1,6 @@
 /** Fetching whole files before anybody reads them: what `warm`, `pin` and their daemon share. */
 
+import { setImmediate } from "node:timers/promises";
 import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Entry } from "../library/entry.ts";
@@ -10,6 +11,7 @@ import type { Cache } from "./cache.ts";
 import { FAILURES_MAX, type WarmProgress, type WarmResult } from "./cache_commands.ts";
 import type { Config } from "./config.ts";
 import { filesBelow } from "./library_paths.ts";
+import { outermost } from "./pins.ts";
 
 /** Files that are fetched at once: enough for one to go on while another one ends. */
 const FILES_AT_ONCE = 3;
@@ -98,6 +100,25 @@ export function currentVersion({ namespace }: WarmCache, { id }: Entry): FileVer
   return entry?.kind === "file" ? namespace.version(nodeIdOf(id, entry.sequence)) : undefined;
 }
 
+/** The versions of all files below paths of the tree, with a turn for everybody else at each. */
+export async function* versionsBelow(
+  cache: WarmCache,
+  paths: Iterable<string>,
+  signal: AbortSignal,
+): AsyncGenerator<FileVersion, void, void> {
+  for (const path of outermost(paths)) {
+    const entry = cache.namespace.find(path);
+    if (!entry) continue;
+    for await (const page of filesBelow(cache, [entry], { signal })) {
+      for (const file of page) {
+        const version = currentVersion(cache, file);
+        if (version) yield version;
+        await setImmediate();
+      }
+    }
+  }
+}
+
 /** Bytes of a version that are not on this disk. */
 export function missingBytes(cache: WarmCache, version: FileVersion): number {
   const { manifests, extents, cacheIndex } = cache;
@@ -130,7 +151,11 @@ export function protect({ manifests, cacheIndex }: WarmCache, version: FileVersi
     kind: "chunk" as const,
     id: list.hash(i),
   }));
-  if (chunks.length > 0) cacheIndex.raise(chunks, SEGMENT.protected);
+  const low = chunks.filter(({ kind, id }) => {
+    const item = cacheIndex.find(kind, id);
+    return item !== undefined && item.segment < SEGMENT.protected;
+  });
+  if (low.length > 0) cacheIndex.raise(low, SEGMENT.protected);
 }
 
 /** Fetches files, some at a time, and counts what became of them. */
@@ -203,23 +228,15 @@ export class WarmRun {
 
   /** Never throws: what is no failure of an origin ends the run. */
   async #one(entry: Entry, kept: (version: FileVersion) => void): Promise<void> {
-    const { cache, reader, signal } = this.#parts;
-    const version = currentVersion(cache, entry);
-    const [path = ""] = version ? version.sources.map((source) => source.path) : [];
-    let told = 0;
+    const { cache, signal } = this.#parts;
+    let version = currentVersion(cache, entry);
     try {
-      if (version && missingBytes(cache, version) > 0) {
-        if (this.#hopeless) throw this.#hopeless;
-        const fetched = await reader.bringAll(version, {
-          signal,
-          onProgress: (bytesSoFar) => {
-            this.#fetchedBytes += bytesSoFar - told;
-            told = bytesSoFar;
-            this.#tell();
-          },
-        });
-        this.#fetchedBytes += fetched - told;
-        this.#inVain = 0;
+      // A turn for everybody else: of what is here already, there may be thousands in a row.
+      await setImmediate();
+      if (version && !await this.#bring(version)) {
+        await cache.library.refresh(entry.id, { signal });
+        version = currentVersion(cache, entry);
+        if (version && !await this.#bring(version)) throw restless(version);
       }
       if (version) kept(version);
     } catch (error) {
@@ -228,12 +245,34 @@ export class WarmRun {
         this.#bug ??= error;
         return;
       }
-      this.fail(path, error);
+      this.fail(version?.sources[0].path ?? entry.name, error);
       this.#judge(error);
     }
     this.#doneFiles += 1;
     this.#doneBytes += entry.size;
     this.#tell();
+  }
+
+  /** Fetches what is missing; false if the origin has another version by now. */
+  async #bring(version: FileVersion): Promise<boolean> {
+    const { cache, reader, signal } = this.#parts;
+    const missing = missingBytes(cache, version);
+    if (missing === 0 && cache.manifests.listOf(version).whole) return true;
+    if (missing > 0 && this.#hopeless) throw this.#hopeless;
+    let told = 0;
+    const tell = (bytesSoFar: number): void => {
+      this.#fetchedBytes += bytesSoFar - told;
+      told = bytesSoFar;
+      this.#tell();
+    };
+    try {
+      tell(await reader.bringAll(version, { signal, onProgress: tell }));
+    } catch (error) {
+      if (error instanceof MusicfsError && error.code === "changed") return false;
+      throw error;
+    }
+    this.#inVain = 0;
+    return true;
   }
 
   /** A dead origin takes `read_timeout` for each file, and a full disk room from each. */
@@ -254,4 +293,12 @@ export class WarmRun {
       fetched_bytes: this.#fetchedBytes,
     });
   }
+}
+
+function restless(version: FileVersion): MusicfsError {
+  const { path } = version.sources[0];
+  return new MusicfsError("changed", `Cannot fetch "${path}": it changes all the time`, {
+    op: "warm.bring",
+    subject: path,
+  });
 }
