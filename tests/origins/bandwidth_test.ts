@@ -2,7 +2,7 @@ import fc from "fast-check";
 import assert from "node:assert/strict";
 import { BandwidthLimit } from "../../src/origins/bandwidth.ts";
 import { VirtualClock } from "../support/virtual_clock.ts";
-import { never, pass } from "./wrapped.ts";
+import { never, pass, watchSettled } from "./wrapped.ts";
 
 Deno.test("BandwidthLimit.take() costs nothing without a limit", () => {
   const limit = new BandwidthLimit(undefined, new VirtualClock());
@@ -76,7 +76,27 @@ Deno.test("BandwidthLimit.take() lets whoever leaves go, without its bytes", asy
   await assert.rejects(left ?? Promise.resolve(), /enough/);
   await pass(clock, 1_000);
   await next;
+  const last = new AbortController();
+  const alone = limit.take(1_000, { signal: last.signal });
+  last.abort(new Error("enough"));
+  await assert.rejects(alone ?? Promise.resolve(), /enough/);
   assert.deepEqual(clock.sleeping, []);
+});
+
+Deno.test("BandwidthLimit.take() lets nobody overtake who waits", async () => {
+  const clock = new VirtualClock();
+  const limit = new BandwidthLimit(1_000, clock);
+  limit.take(1_000, { signal: never });
+  const first = limit.take(1_000, { signal: never });
+  // The time has come, and the timer has not had its turn yet.
+  const advanced = clock.advance(1_000);
+  const second = limit.take(1_000, { signal: never });
+  assert(second);
+  await advanced;
+  await first;
+  assert.deepEqual(clock.sleeping, [1_000]);
+  await pass(clock, 1_000);
+  await second;
 });
 
 Deno.test("BandwidthLimit.setRate() counts for those who wait already", async () => {
@@ -84,8 +104,12 @@ Deno.test("BandwidthLimit.setRate() counts for those who wait already", async ()
   const limit = new BandwidthLimit(1_000, clock);
   limit.take(100_000, { signal: never });
   const faster = limit.take(1_000_000, { signal: never });
+  assert(faster);
+  const state = watchSettled(faster);
   limit.setRate(100_000);
-  await pass(clock, 1_000);
+  await pass(clock, 900);
+  assert.equal(state.isSettled, false, "what was granted before is still to be paid for");
+  await pass(clock, 100);
   await faster;
   const free = limit.take(1, { signal: never });
   limit.setRate(undefined);

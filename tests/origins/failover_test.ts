@@ -165,12 +165,40 @@ Deno.test("failover() passes on what came when all have broken off", async () =>
 });
 
 Deno.test("failover() never uses a rest of the wrong length", async () => {
-  const pair = members("nas", "backup");
-  const [nas, backup] = faults(pair);
-  nas.origin.mode = { kind: "partial", count: 300 };
-  backup.origin.mode = { kind: "over_long", bytes: 1 };
+  const clock = new VirtualClock();
+  const health = new HealthMonitor({ clock, log: silentLog, random: () => 0 });
+  for (const bytes of [-1, 1]) {
+    const [nas, backup] = [faulty("nas", clock), faulty("backup", clock)];
+    nas.origin.mode = { kind: "partial", count: 300 };
+    backup.origin.mode = { kind: "over_long", bytes };
+    const list = [nas, backup].map(({ origin, file }) => ({ origin, locate: () => file }));
+    const read = failover(list, { clock, health }).read(asked, whole, { signal: never });
+    await rejects(read, "unavailable");
+  }
+});
+
+Deno.test("failover() asks the next one at once where only a silent one is left beside it", async () => {
+  const pair = members("a", "b", "c");
+  const [a, b, c] = faults(pair);
+  assert(c);
+  a.origin.mode = { kind: "hang" };
+  b.origin.mode = { kind: "error", code: "unavailable" };
   const read = pair.origin.read(asked, whole, { signal: never });
-  await rejects(read, "unavailable");
+  await pass(pair.clock, 1_500);
+  assert.deepEqual(await read, song);
+});
+
+Deno.test("failover().list() never goes on with another member's names", async () => {
+  const pair = members("nas", "backup");
+  const [nas] = faults(pair);
+  nas.memory.put("other", song);
+  nas.origin.mode = { kind: "partial", count: 1 };
+  const names: string[] = [];
+  const listing = (async () => {
+    for await (const { path } of pair.origin.list("", { signal: never })) names.push(path);
+  })();
+  await rejects(listing, "unavailable");
+  assert.deepEqual(names, ["song"]);
 });
 
 Deno.test("failover() does not ask two members for one read that waits for its bandwidth", async () => {
@@ -195,6 +223,27 @@ Deno.test("failover() does not ask two members for one read that waits for its b
   assert.equal(state.isSettled, false);
   await pass(clock, 1_600);
   assert.deepEqual(await read, song);
+});
+
+Deno.test("failover() blames no member that waits for its bandwidth", async () => {
+  const clock = new VirtualClock();
+  const health = new HealthMonitor({ clock, log: silentLog, random: () => 0 });
+  const [nas, backup] = [faulty("nas", clock), faulty("backup", clock)];
+  let watcher: CallWatcher | undefined;
+  health.watching(nas.origin, { kind: "local", calls: nas.origin });
+  nas.origin.read = (_file, _range, options: WatchedOptions) => {
+    watcher = options.watcher;
+    watcher?.started();
+    return new Promise(() => {});
+  };
+  backup.origin.mode = { kind: "slow", ms: 3_000 };
+  const list = [nas, backup].map(({ origin, file }) => ({ origin, locate: () => file }));
+  const read = failover(list, { clock, health }).read(asked, whole, { signal: never });
+  await pass(clock, 2_000);
+  watcher?.paused(true);
+  await pass(clock, 3_000);
+  assert.deepEqual(await read, song);
+  assert.equal(health.of("nas").state, "unknown");
 });
 
 Deno.test("failover() blames no member that was only queued", async () => {

@@ -102,6 +102,18 @@ Deno.test("guardOrigin() counts calls, bytes and errors", async () => {
   });
 });
 
+Deno.test("guardOrigin() counts no error where the caller gave up", async () => {
+  const { clock, guarded, origin, file } = scene();
+  origin.mode = { kind: "hang" };
+  const leaver = new AbortController();
+  const left = assert.rejects(guarded.read(file, whole, { signal: leaver.signal }), /enough/);
+  await clock.settle();
+  leaver.abort(new Error("enough"));
+  await left;
+  const { calls, errors, errorsByCode } = guarded.counters;
+  assert.deepEqual({ calls, errors, errorsByCode }, { calls: 1, errors: 0, errorsByCode: {} });
+});
+
 Deno.test("guardOrigin() gives up a remote call after 10 s and a local one after 15 s", async () => {
   for (const [kind, ms] of [["remote", 10_000], ["local", 15_000]] as const) {
     const { clock, guarded, origin, file } = scene(kind);

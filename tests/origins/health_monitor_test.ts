@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { MusicfsError } from "../../src/base/errors.ts";
 import type { OriginKind } from "../../src/origins/health.ts";
 import { type HealthChange, HealthMonitor } from "../../src/origins/health_monitor.ts";
 import type { Origin } from "../../src/origins/origin.ts";
@@ -190,6 +191,16 @@ Deno.test("HealthMonitor.watching() measures until the first byte or name came",
   assert.equal(health.of("nas").latencyMs, 100);
 });
 
+Deno.test("HealthMonitor.watching() measures a listing until its first name", async () => {
+  await using test = scene();
+  const { clock, health } = test;
+  const { memory } = test.watch("nas");
+  memory.put("other", song);
+  const watching = health.watching(memory, { kind: "remote", calls: memory });
+  for await (const _ of watching.list("", { signal: never })) await clock.advance(1_000);
+  assert.equal(health.of("nas").latencyMs, 0);
+});
+
 Deno.test("HealthMonitor finds out by a probe whether one refusal is all there are", async () => {
   await using test = scene();
   const { clock, health } = test;
@@ -214,6 +225,23 @@ Deno.test("HealthMonitor finds out by a probe whether one refusal is all there a
   assert.equal(origin.calls.stat, stat, "no retry storm");
   await pass(clock, 2_000, 1_000);
   assert.equal(origin.calls.stat, stat + 1);
+});
+
+Deno.test("HealthMonitor does not probe for every refusal of a single file", async () => {
+  await using test = scene();
+  const { clock, health } = test;
+  const { origin, watching, file } = test.watch("nas");
+  health.start();
+  await pass(clock, 10_000);
+  origin.inner.read = () => {
+    throw new MusicfsError("denied", "Not yours", { op: "test", subject: "song" });
+  };
+  for (let i = 0; i < 100; i += 1) {
+    await rejects(watching.read(file, whole, { signal: never }), "denied");
+    await pass(clock, 100);
+  }
+  assert.equal(health.of("nas").state, "online");
+  assert(origin.calls.stat >= 2 && origin.calls.stat <= 4, `${origin.calls.stat} probes`);
 });
 
 Deno.test("HealthMonitor.refusal() lets a call through again after 15 s", async () => {
@@ -249,6 +277,22 @@ Deno.test("HealthMonitor.order() puts the well before the slow, the slow before 
   assert.deepEqual(order(), ["a", "b", "c", "new"]);
 });
 
+Deno.test("HealthMonitor calls no origin slow beside one that is offline", async () => {
+  await using test = scene();
+  const { clock, health } = test;
+  const [slow, fast] = [test.watch("slow"), test.watch("fast", "local")];
+  slow.origin.mode = { kind: "slow", ms: 300 };
+  const checked = health.recheck();
+  await pass(clock, 400);
+  await checked;
+  assert.equal(health.of("slow").state, "degraded");
+  down(fast.origin);
+  const again = health.recheck();
+  await pass(clock, 400);
+  await again;
+  assert.equal(health.of("slow").state, "online");
+});
+
 Deno.test("HealthMonitor.overtaken() counts as a failure", async () => {
   await using test = scene();
   const { clock, health } = test;
@@ -281,6 +325,11 @@ Deno.test("HealthMonitor logs an outage as one line, one line a minute, and one 
     "info: Origin answers again",
   ]);
   assert(calls(1) >= 59 && calls(2) > calls(1));
+  down(origin);
+  await pass(clock, 70_000);
+  await pass(clock, 60_000);
+  assert.equal(lines.at(-1), "warning: Origin is offline");
+  assert(Number(fields.at(-1)?.failedCalls) < 30, "each outage counts its own");
   assert.equal(fields[1]?.lastError, "No route to host");
   assert.equal(fields[1]?.seconds, 57);
 });

@@ -1,6 +1,8 @@
 import fc from "fast-check";
 import assert from "node:assert/strict";
+import { MusicfsError } from "../../src/base/errors.ts";
 import type { Origin } from "../../src/origins/origin.ts";
+import { PartialRead } from "../../src/origins/partial_read.ts";
 import { retrying, retryWaitMs } from "../../src/origins/retrying.ts";
 import { VirtualClock } from "../support/virtual_clock.ts";
 import { faulty, never, pass, rejects, song, watchSettled } from "./wrapped.ts";
@@ -46,9 +48,9 @@ Deno.test("retrying() with repeatLast repeats the last wait until the signal end
   const steady = retrying(origin, { clock, random, repeatLast: true });
   const leaver = new AbortController();
   const result = steady.read(file, whole, { signal: leaver.signal });
-  const { isSettled } = watchSettled(result);
+  const state = watchSettled(result);
   await pass(clock, 60_000);
-  assert.equal(isSettled, false);
+  assert.equal(state.isSettled, false);
   assert(origin.calls.read >= 25);
   leaver.abort(new Error("enough"));
   await assert.rejects(result, /enough/);
@@ -162,4 +164,45 @@ Deno.test("retrying() ends no listing as complete that never was", async () => {
   const listing = rejects(Array.fromAsync(steady.list("", { signal: never })), "unavailable");
   await pass(clock, 10_000);
   await listing;
+});
+
+Deno.test("retrying() begins the waits anew when a listing came further than before", async () => {
+  const clock = new VirtualClock();
+  const { origin, memory } = faulty("nas");
+  for (let i = 0; i < 8; i += 1) memory.put(`${i}`, song);
+  const steady = retrying(origin, { clock, random });
+  origin.mode = { kind: "partial", count: 1 };
+  const listing = Array.fromAsync(steady.list("", { signal: never }));
+  for (let count = 2; count < 10; count += 1) {
+    await clock.settle();
+    origin.mode = { kind: "partial", count };
+    await clock.advance(100);
+  }
+  assert.equal((await listing).length, 9);
+});
+
+Deno.test("retrying() throws the signal's reason whatever the origin says when it has ended", async () => {
+  const { origin, file } = faulty("nas");
+  const leaver = new AbortController();
+  origin.inner.read = () => {
+    leaver.abort(new Error("enough"));
+    throw new MusicfsError("not_found", "It is gone", { op: "test", subject: "song" });
+  };
+  const steady = retrying(origin, { clock: new VirtualClock(), random });
+  await assert.rejects(steady.read(file, whole, { signal: leaver.signal }), /enough/);
+});
+
+Deno.test("retrying() uses no part that cannot be one", async () => {
+  for (const length of [0, song.length, song.length + 1]) {
+    const clock = new VirtualClock();
+    const { origin, memory, file } = faulty("nas");
+    const part = { received: new Uint8Array(length), op: "test", subject: "song" };
+    const { read } = memory;
+    memory.read = () => Promise.reject(new PartialRead("Broke off", part));
+    const result = retrying(origin, { clock, random }).read(file, whole, { signal: never });
+    await clock.settle();
+    memory.read = read;
+    await clock.advance(100);
+    assert.deepEqual(await result, song);
+  }
 });

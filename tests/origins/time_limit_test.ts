@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { timeLimited } from "../../src/origins/time_limit.ts";
 import type { WatchedOptions } from "../../src/origins/call_watcher.ts";
+import type { OriginEntry } from "../../src/origins/origin.ts";
 import { VirtualClock } from "../support/virtual_clock.ts";
 import { faulty, never, pass, rejects, song, watchSettled } from "./wrapped.ts";
 
@@ -133,4 +134,18 @@ Deno.test("timeLimited().list() lets the origin go when its consumer has had eno
   await clock.settle();
   assert.equal(origin.underWay.now, 0);
   assert.deepEqual(clock.sleeping, []);
+});
+
+Deno.test("timeLimited().list() ends with its signal also where the origin does not", async () => {
+  const { origin } = faulty("nas");
+  const leaver = new AbortController();
+  origin.list = async function* (): AsyncIterable<OriginEntry> {
+    yield await origin.inner.stat("song", { signal: never });
+    await new Promise(() => {});
+  };
+  const limited = timeLimited(origin, { clock: new VirtualClock(), stallMs });
+  const entries = limited.list("", { signal: leaver.signal })[Symbol.asyncIterator]();
+  await entries.next();
+  leaver.abort(new Error("enough"));
+  await assert.rejects(entries.next(), /enough/);
 });
