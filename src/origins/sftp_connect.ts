@@ -13,9 +13,13 @@ import type { SftpAddress } from "./sftp_url.ts";
 /** Longest time from the first packet to an open SFTP channel, in ms: some ten round trips. */
 const CONNECT_MS_MAX = 15_000;
 
-/** A server that says nothing for three of these, in ms, is gone. */
-const KEEPALIVE_MS = 5_000;
-const KEEPALIVES_MAX = 3;
+/**
+ * Time between keep-alives of a server that says nothing, in ms, and how many it may leave
+ * unanswered. Shorter than what makes a session suspect, so that a slow disk is told from a dead
+ * network.
+ */
+const KEEPALIVE_MS = 3_000;
+const KEEPALIVES_MAX = 5;
 
 /**
  * All that Deno's crypto can do of what ssh2 knows. CTR needs an eighth less time (measured), but

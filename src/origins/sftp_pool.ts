@@ -7,10 +7,11 @@ import type { SftpSession } from "./sftp_session.ts";
 const DENIED_MS = 5_000;
 
 /**
- * Silence of a server that owes an answer after which other sessions are asked instead, in ms. A
+ * Time without a word from a server that owes an answer, after which other sessions are asked
+ * instead, in ms. Longer than the time between keep-alives, and far shorter than TCP's patience: a
  * network that came back answers a new connection long before it mends an old one.
  */
-const SUSPECT_MS = 3_000;
+const SUSPECT_MS = 4_000;
 
 /** Requests under way on the session that has a file open, above which another one opens it too. */
 const LOAD_MAX = 16;
@@ -86,7 +87,7 @@ export class SftpPool implements AsyncDisposable {
     for (const session of this.#sessions) {
       if (session.isOver) {
         this.#sessions.delete(session);
-      } else if (session.silentMs < SUSPECT_MS) {
+      } else if (session.unheardMs < SUSPECT_MS) {
         well += 1;
         if (!least || session.load < least.load) least = session;
         if (path !== undefined && session.handles.has(path)) opened = session;
@@ -120,7 +121,7 @@ export class SftpPool implements AsyncDisposable {
   #giveUpOne(): void {
     let worst: SftpSession | undefined;
     for (const session of this.#sessions) {
-      if (!worst || session.silentMs > worst.silentMs) worst = session;
+      if (!worst || session.unheardMs > worst.unheardMs) worst = session;
     }
     if (!worst) return;
     worst.end("timed_out", "the server did not answer, and a new session takes its place");

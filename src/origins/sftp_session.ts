@@ -55,8 +55,11 @@ export class SftpSession {
   readonly #closed: Promise<void>;
   #isTicking = false;
   #ended: MusicfsError | undefined;
+  /** When the last answer, or a good part of one, came; and when anything did. */
   #answeredAt = 0;
-  #bytesSeen = 0;
+  #heardAt = 0;
+  #heardBytes = 0;
+  #tickBytes = 0;
 
   constructor(connection: SftpConnection, options: { name: string; clock: Clock }) {
     this.#connection = connection;
@@ -79,9 +82,14 @@ export class SftpSession {
     return this.#pending.size;
   }
 
-  /** How long the server has owed an answer and said nothing, in ms. */
-  get silentMs(): number {
-    return this.#pending.size === 0 ? 0 : this.#clock.monotonic() - this.#answeredAt;
+  /**
+   * How long the server has owed an answer and nothing at all has come from it, in ms. A server
+   * whose disk must spin up still answers keep-alives; one that is out of reach does not.
+   */
+  get unheardMs(): number {
+    if (this.#pending.size === 0) return 0;
+    this.#listen();
+    return this.#clock.monotonic() - this.#heardAt;
   }
 
   /** Longest READ that is answered by one message, in bytes. */
@@ -101,8 +109,8 @@ export class SftpSession {
     return new Promise((resolve, reject) => {
       if (this.#ended) return reject(this.#ended);
       const pending: Pending = { reject };
-      if (this.#pending.size === 0) this.#startWatch();
       this.#pending.add(pending);
+      if (this.#pending.size === 1) this.#startWatch();
       const done = (error: Error | null | undefined, answer?: T): void => {
         if (!this.#pending.delete(pending)) return;
         this.#answeredAt = this.#clock.monotonic();
@@ -144,32 +152,35 @@ export class SftpSession {
     this.#connection.client.destroy();
   }
 
-  /** Has the session look at its watch for as long as there is something to wait for. */
-  watch(): void {
-    if (this.#isTicking || this.#ended) return;
-    this.#isTicking = true;
-    this.#tick().then(
-      () => this.#isTicking = false,
-      () => this.#isTicking = false,
-    );
-  }
-
   #startWatch(): void {
-    this.#answeredAt = this.#clock.monotonic();
-    this.#bytesSeen = this.#connection.bytesRead();
-    this.watch();
+    this.#answeredAt = this.#heardAt = this.#clock.monotonic();
+    this.#tickBytes = this.#heardBytes = this.#connection.bytesRead();
+    if (this.#isTicking) return;
+    this.#isTicking = true;
+    this.#tick().catch(() => {/* The session is over. */});
   }
 
+  /** Looks at the watch for as long as there is something to wait for. */
   async #tick(): Promise<void> {
     while (!this.#ended && (this.#pending.size > 0 || this.handles.size > 0)) {
       await this.#clock.sleep(TICK_MS, this.#ticking.signal);
       this.handles.closeIdle();
       if (this.#pending.size === 0) continue;
-      const bytes = this.#connection.bytesRead();
-      if (bytes - this.#bytesSeen >= TICK_BYTES_MIN) this.#answeredAt = this.#clock.monotonic();
-      this.#bytesSeen = bytes;
-      if (this.silentMs < SILENT_MS_MAX) continue;
+      this.#listen();
+      const now = this.#clock.monotonic();
+      if (this.#heardBytes - this.#tickBytes >= TICK_BYTES_MIN) this.#answeredAt = now;
+      this.#tickBytes = this.#heardBytes;
+      if (now - this.#answeredAt < SILENT_MS_MAX) continue;
       this.end("timed_out", `the server has not answered for ${SILENT_MS_MAX / 1_000} s`);
     }
+    this.#isTicking = false;
+  }
+
+  /** Takes note of what has come in by now. */
+  #listen(): void {
+    const bytes = this.#connection.bytesRead();
+    if (bytes === this.#heardBytes) return;
+    this.#heardBytes = bytes;
+    this.#heardAt = this.#clock.monotonic();
   }
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import { generateKeyPairSync } from "node:crypto";
 import ssh2, { type Attributes, type Connection, type SFTPWrapper } from "ssh2";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
@@ -54,10 +55,10 @@ export const password = "open sesame";
 
 /** A server in this process that answers as a test says, and an origin on it with one session. */
 export async function scriptedServer(script: Script): Promise<ScriptedServer> {
-  const keys = ssh2.utils.generateKeyPairSync("ed25519");
+  const hostKey = newHostKey();
   const requests: string[] = [];
   const connections = new Set<Connection>();
-  const server = new ssh2.Server({ hostKeys: [keys.private] }, (connection) => {
+  const server = new ssh2.Server({ hostKeys: [hostKey] }, (connection) => {
     connections.add(connection);
     socketOf(connection).setNoDelay(true);
     connection.on("error", () => {/* The client left. */});
@@ -70,8 +71,9 @@ export async function scriptedServer(script: Script): Promise<ScriptedServer> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address: unknown = server.address();
   assert(typeof address === "object" && address !== null && "port" in address);
-  const blob = Buffer.from(keys.public.split(" ")[1] ?? "", "base64");
-  const fingerprint = fingerprintOf(blob);
+  const parsed = ssh2.utils.parseKey(hostKey);
+  assert(!(parsed instanceof Error));
+  const fingerprint = fingerprintOf(parsed.getPublicSSH());
   const url = `sftp://me@127.0.0.1:${address.port}/music?fingerprint=${fingerprint}&sessions=1`;
   const origin = SftpOrigin.open({ name: "nas", url }, {
     log: silentLog,
@@ -91,8 +93,16 @@ export async function scriptedServer(script: Script): Promise<ScriptedServer> {
   };
 }
 
+/** Node's key: what `ssh2.utils.generateKeyPairSync` makes cannot always be read again. */
+function newHostKey(): string {
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  return privateKey.export({ type: "sec1", format: "pem" }).toString();
+}
+
 /** ssh2 has no public way to it. */
-function socketOf(connection: Connection): { destroy: () => void; setNoDelay: (on: boolean) => void } {
+function socketOf(
+  connection: Connection,
+): { destroy: () => void; setNoDelay: (on: boolean) => void } {
   return Reflect.get(connection, "_sock");
 }
 
