@@ -79,7 +79,7 @@ export class Extents {
     options.space.trimWith((item) => trimExtent(itemPath(options.cacheDir, item)));
   }
 
-  /** Why the latest `write` that returned false did. */
+  /** Why the latest `write` returned false; undefined if it did not. */
   get refusal(): MusicfsError | undefined {
     return this.#refusal;
   }
@@ -114,6 +114,7 @@ export class Extents {
         reason = this.#writeBlocks(place, first, whole);
       }
       if (reason !== 0) throw disk.failed("extents.write", place.path, reason);
+      this.#refusal = undefined;
       return true;
     } catch (error) {
       if (!(error instanceof MusicfsError)) throw error;

@@ -84,7 +84,7 @@ export class FileReader implements AsyncDisposable {
   readonly #prefetch: Prefetch;
   readonly #tails = new TailAhead();
   readonly #wholeFiles: WholeFiles;
-  #closed = false;
+  readonly #closing = new AbortController();
   #reads = 0;
   #failures = 0;
   #cacheBytes = 0;
@@ -103,7 +103,9 @@ export class FileReader implements AsyncDisposable {
       bring,
       windowMax: (readers) => this.#windowMax(readers),
     });
-    this.#wholeFiles = new WholeFiles({ ...options, keeps, missing, bring });
+    const mend = (version: FileVersion, range: ByteRange, signal: AbortSignal): Promise<unknown> =>
+      this.read(version, range, { signal, handle: 0 });
+    this.#wholeFiles = new WholeFiles({ ...options, keeps, missing, bring, mend });
   }
 
   /**
@@ -173,8 +175,14 @@ export class FileReader implements AsyncDisposable {
    *
    * @returns bytes that were missing and are fetched
    */
-  bringAll(version: FileVersion, options: BringOptions): Promise<number> {
-    return this.#wholeFiles.bringAll(version, options);
+  async bringAll(version: FileVersion, options: BringOptions): Promise<number> {
+    if (this.#closed) throw closed(version);
+    const signal = AbortSignal.any([options.signal, this.#closing.signal]);
+    try {
+      return await this.#wholeFiles.bringAll(version, { ...options, signal });
+    } catch (error) {
+      throw this.#closed && !options.signal.aborted ? closed(version) : error;
+    }
   }
 
   /**
@@ -210,13 +218,17 @@ export class FileReader implements AsyncDisposable {
 
   /** Ends read-ahead and ingest; reads under way are their callers' to end. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort();
     await this.#prefetch[Symbol.asyncDispose]();
     await this.#options.ingest[Symbol.asyncDispose]();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted;
   }
 
   /** Copies what is here, without a pause, and gives the ways to fill the gaps. */

@@ -29,7 +29,7 @@ export function keepLonger(
       id: list.hash(i),
       diskBytes: length,
       contentBytes: length,
-      owner: version.id,
+      owner: 0,
       segment: isPinned ? SEGMENT.pinned : SEGMENT.tags,
     });
   }

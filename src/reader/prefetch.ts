@@ -30,6 +30,9 @@ const UNSEEN_MAX = 64;
 const PREFETCHES_MAX = 12;
 const PREFETCHES_PER_HANDLE = 8;
 
+/** And for the tracks after its own, of which nothing is fetched beside pieces of its own. */
+const PREFETCHES_OF_NEXT = 2;
+
 /** Tracks after the one that is played that one window may reach into. */
 const NEXT_TRACKS_MAX = 8;
 
@@ -57,8 +60,9 @@ interface Handle {
   state: ReadAheadState;
   /** Ends what is queued for it. */
   stop: AbortController;
-  /** Pieces on their way for it. */
+  /** Pieces on their way for it: of its own file, and of the tracks after that. */
   underWay: number;
+  nextUnderWay: number;
   /** The tracks that come next, in order; found as the window reaches them. */
   following: { version: FileVersion; state: NextTrackState }[];
 }
@@ -118,9 +122,9 @@ export class Prefetch implements AsyncDisposable {
     while (!this.#closed && this.#tasks.size < PREFETCHES_MAX) {
       const handle = this.#hungriest();
       if (!handle) return;
-      const piece = this.#take(handle);
-      if (!piece) this.#hungry.delete(handle);
-      else this.#fetchFor(handle, piece);
+      const piece = this.#takeSafely(handle);
+      if (piece) this.#fetchFor(handle, piece);
+      else if (hasPlace(handle)) this.#hungry.delete(handle);
     }
   }
 
@@ -199,18 +203,30 @@ export class Prefetch implements AsyncDisposable {
     else this.#hungry.delete(handle);
   }
 
-  /** The handle whose reader comes to the end of what was fetched for it first. */
+  /** The handle whose reader comes to the end of what was fetched for it first; next tracks last. */
   #hungriest(): Handle | undefined {
     let found: Handle | undefined;
     let least = Infinity;
     for (const handle of this.#hungry) {
-      if (handle.underWay >= PREFETCHES_PER_HANDLE) continue;
-      const ahead = aheadOf(handle.state) - handle.state.next;
+      if (!hasPlace(handle)) continue;
+      const ahead = aheadOf(handle.state) - handle.state.next +
+        (isPastEnd(handle) ? Number.MAX_SAFE_INTEGER / 2 : 0);
       if (ahead >= least) continue;
       found = handle;
       least = ahead;
     }
     return found;
+  }
+
+  /** As `#take`; nothing about what is fetched ahead may end a read. */
+  #takeSafely(handle: Handle): Piece | undefined {
+    try {
+      return this.#take(handle);
+    } catch (error) {
+      const { path } = handle.version.sources[0];
+      this.#options.log.error("Cannot tell what to fetch ahead", { path, error });
+      return undefined;
+    }
   }
 
   /** The next piece to fetch for a handle, which is noted as asked for. */
@@ -224,7 +240,7 @@ export class Prefetch implements AsyncDisposable {
       handle.state = { ...handle.state, ahead: range.offset + range.length };
       if (!this.#options.isHere(version, range)) return { version, range };
     }
-    if (aheadOf(handle.state) < version.size) return undefined;
+    if (!isPastEnd(handle) || !hasPlace(handle)) return undefined;
     return this.#takeFollowing(handle, windowBeyond(handle.state, place));
   }
 
@@ -262,10 +278,11 @@ export class Prefetch implements AsyncDisposable {
   }
 
   #fetchFor(handle: Handle, piece: Piece): void {
-    handle.underWay += 1;
+    const counter = piece.version === handle.version ? "underWay" : "nextUnderWay";
+    handle[counter] += 1;
     const { signal } = handle.stop;
     const ended = this.#bring(piece, { signal, isBackground: true }).then((isRetryable) => {
-      handle.underWay -= 1;
+      handle[counter] -= 1;
       if (!isRetryable || signal.aborted) return;
       askAgain(handle, piece);
       this.#hungry.delete(handle);
@@ -318,7 +335,20 @@ export class Prefetch implements AsyncDisposable {
 
 function newHandle(version: FileVersion): Handle {
   const stop = new AbortController();
-  return { version, state: READ_AHEAD_START, stop, underWay: 0, following: [] };
+  const state = READ_AHEAD_START;
+  return { version, state, stop, underWay: 0, nextUnderWay: 0, following: [] };
+}
+
+/** Whether all of the handle's own file was asked for. */
+function isPastEnd({ state, version }: Handle): boolean {
+  return aheadOf(state) >= version.size;
+}
+
+/** Whether one more piece may be fetched for it. */
+function hasPlace(handle: Handle): boolean {
+  const { underWay, nextUnderWay } = handle;
+  if (!isPastEnd(handle)) return underWay < PREFETCHES_PER_HANDLE;
+  return underWay === 0 && nextUnderWay < PREFETCHES_OF_NEXT;
 }
 
 /** With the reader's next read; what came meanwhile is not fetched twice. */

@@ -33,6 +33,8 @@ export interface WholeFilesOptions {
     range: ByteRange,
     options: { signal: AbortSignal; isBackground: boolean },
   ) => Promise<void>;
+  /** Reads a range, whereby what is damaged of it is fetched again. */
+  mend: (version: FileVersion, range: ByteRange, signal: AbortSignal) => Promise<unknown>;
 }
 
 /** How a file is brought. */
@@ -57,6 +59,7 @@ export class WholeFiles {
     let brought = 0;
     // What was evicted meanwhile is fetched again, but not for ever.
     for (let round = 0; round < 3; round += 1) {
+      if (round > 0) await this.#mend(version, signal);
       const gaps = this.#gaps(version);
       const tasks = gaps.values();
       const line = async (either: AbortSignal): Promise<void> => {
@@ -104,6 +107,13 @@ export class WholeFiles {
       }
     }
     if (free.size > 0) cacheIndex.move(free.values(), SEGMENT.probation);
+  }
+
+  /** What keeps an extent from being turned into chunks. */
+  async #mend(version: FileVersion, signal: AbortSignal): Promise<void> {
+    for (const block of this.#options.extents.damaged(version)) {
+      await this.#options.mend(version, block, signal);
+    }
   }
 
   async #bringPiece(version: FileVersion, piece: ByteRange, signal: AbortSignal): Promise<void> {

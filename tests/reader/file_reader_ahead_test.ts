@@ -213,3 +213,39 @@ for (const [name, spoil, options] of nowhere) {
     assert.equal(rig.cacheIndex.totals().extents + rig.cacheIndex.totals().chunks, 0);
   });
 }
+
+Deno.test("FileReader.read() is not ended by what is wrong with a next track", async () => {
+  await using dir = await tempDir();
+  const origin = new MemoryOrigin("nas");
+  const nextTrack = (): never => {
+    throw new Error("on purpose");
+  };
+  await using rig = new Rig(dir.path, { origins: [origin], nextTrack });
+  const bytes = noise(3 * MiB);
+  await play(rig, rig.know(1, "nas", origin.put("song.flac", bytes)), { bytes });
+  await rig.reader.idle();
+  assert.equal(origin.bytesRead, bytes.length);
+});
+
+Deno.test("FileReader.read() fetches nothing of the next track while its own is on its way", async () => {
+  await using dir = await tempDir();
+  const origin = new MemoryOrigin("nas");
+  const tracks: FileVersion[] = [];
+  await using rig = new Rig(dir.path, { origins: [origin], nextTrack: () => tracks[1] });
+  const bytes = noise(4 * MiB, 1);
+  tracks.push(rig.know(1, "nas", origin.put("1.flac", bytes)));
+  tracks.push(rig.know(2, "nas", origin.put("2.flac", noise(9 * MiB, 2))));
+  const [first] = tracks;
+  assert(first);
+  await rig.read(first, 0, 512 * KiB, 7);
+  await rig.reader.idle();
+  origin.hold();
+  const reads = [rig.read(first, 512 * KiB, 512 * KiB, 7), rig.read(first, MiB, 128 * KiB, 7)];
+  for (let i = 0; i < 1000; i += 1) await Promise.resolve();
+  assert(origin.reads.length > 4);
+  assert(origin.reads.every(({ path }) => path === "1.flac"));
+  origin.release();
+  await Promise.all(reads);
+  await rig.reader.idle();
+  assert(origin.reads.some(({ path }) => path === "2.flac"));
+});

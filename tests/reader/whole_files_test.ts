@@ -176,3 +176,36 @@ Deno.test("Manifests.remove() of a pinned version unpins chunks that nothing nam
   assert.equal(rig.cacheIndex.totals().pinnedBytes, 0);
   assert.equal(rig.cacheIndex.find("chunk", chunk.id)?.segment, SEGMENT.probation);
 });
+
+Deno.test("FileReader.bringAll() fetches again what is damaged in an extent", async () => {
+  await using dir = await tempDir();
+  const origin = new MemoryOrigin("nas");
+  await using rig = new Rig(dir.path, { origins: [origin] });
+  const bytes = noise(3 * MiB);
+  const version = rig.know(1, "nas", origin.put("song.flac", bytes));
+  await rig.read(version, MiB, MiB);
+  const [extent] = filesBelow(`${dir.path}/extents`);
+  assert(extent);
+  using file = await Deno.open(extent, { write: true });
+  await file.seek(MiB + 5, Deno.SeekMode.Start);
+  await file.write(Uint8Array.of((bytes[MiB + 5] ?? 0) ^ 1));
+  await rig.reader.bringAll(version, { signal: endless() });
+  const all = new Uint8Array(version.size);
+  assert.equal(rig.cachedReader().read(1, 0, all), version.size);
+  assertSameBytes(all, bytes);
+});
+
+Deno.test("FileReader.bringAll() ends when the reader is closed", async () => {
+  await using dir = await tempDir();
+  const origin = new MemoryOrigin("nas");
+  await using rig = new Rig(dir.path, { origins: [origin] });
+  const version = rig.know(1, "nas", origin.put("song.flac", noise(3 * MiB)));
+  origin.hold();
+  const brought = rig.reader.bringAll(version, { signal: endless() });
+  await rig.reader.close();
+  await assert.rejects(
+    brought,
+    (error) => error instanceof MusicfsError && error.code === "unavailable",
+  );
+  origin.release();
+});
