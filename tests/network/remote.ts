@@ -26,6 +26,7 @@ export interface Remote extends AsyncDisposable {
   /** The origin's URL; `port` if the way goes through a link or a proxy. */
   url(port?: number): string;
   stop(): Promise<void>;
+  kill(): Promise<void>;
   start(): Promise<void>;
   freeze(): void;
   thaw(): void;
@@ -78,6 +79,10 @@ class Bucket implements Remote {
     await this.minio.stop();
   }
 
+  async kill(): Promise<void> {
+    await this.minio.kill();
+  }
+
   async start(): Promise<void> {
     await this.minio.start();
   }
@@ -112,6 +117,10 @@ class Folder implements Remote {
 
   async stop(): Promise<void> {
     await this.sshd.stop();
+  }
+
+  async kill(): Promise<void> {
+    await this.sshd.kill();
   }
 
   async start(): Promise<void> {
