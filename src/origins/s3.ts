@@ -1,4 +1,3 @@
-import type { IncomingMessage } from "node:http";
 import type { ByteRange } from "../base/bytes.ts";
 import type { Log } from "../base/log.ts";
 import type { OpenOptions, OriginAddress } from "./open.ts";
@@ -15,7 +14,7 @@ import {
   readPage,
   type S3Page,
 } from "./s3_listing.ts";
-import { readInto, readText } from "./s3_transport.ts";
+import type { HttpAnswer } from "./s3_http.ts";
 import { parseS3Url } from "./s3_url.ts";
 
 /** Most keys of a page; a server may give fewer. Source: ListObjectsV2. */
@@ -156,8 +155,8 @@ export class S3Origin implements Origin, AsyncDisposable {
       "max-keys": String(keysMax),
       prefix,
     };
-    const read = (answer: IncomingMessage): Promise<string | undefined> =>
-      readText(answer, { bytesMax: PAGE_BYTES_MAX, onProgress });
+    const read = (answer: HttpAnswer): Promise<string | undefined> =>
+      answer.readText({ bytesMax: PAGE_BYTES_MAX, onProgress });
     const xml = await this.#client.get({ key: "", query }, options, read);
     const result = xml === undefined
       ? { reason: "the server's listing broke off" }
@@ -227,18 +226,18 @@ function hasKeys({ objects, prefixes }: S3Page): boolean {
 
 /** Throws unless the answer is for these bytes of this version. */
 function checkAnswer(
-  answer: IncomingMessage,
+  answer: HttpAnswer,
   { file, range, task }: { file: OriginFile; range: ByteRange; task: S3Task },
 ): void {
-  const { statusCode, headers } = answer;
+  const { status, headers } = answer;
   const { offset, length } = range;
-  const etag = headers.etag;
+  const etag = headers.get("etag");
   if (etag === undefined) throw s3Error(task, "unavailable", "the server's answer has no ETag");
   if (bareEtag(etag) !== file.version) {
     throw s3Error(task, "changed", "it is not the version that was indexed");
   }
-  if (statusCode === 206) {
-    const found = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(headers["content-range"] ?? "");
+  if (status === 206) {
+    const found = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(headers.get("content-range") ?? "");
     const [, first, last, size] = found ?? [];
     if (Number(first) !== offset || Number(last) !== offset + length - 1) {
       throw s3Error(task, "unavailable", "the server answered with other bytes than asked for");
@@ -253,7 +252,7 @@ function checkAnswer(
       "the server answered with the whole file; it knows no ranges",
     );
   }
-  const announced = headers["content-length"];
+  const announced = headers.get("content-length");
   if (announced !== undefined && Number(announced) !== length) {
     throw s3Error(
       task,
@@ -264,7 +263,7 @@ function checkAnswer(
 }
 
 async function readBody(
-  answer: IncomingMessage,
+  answer: HttpAnswer,
   { length, task, onProgress }: {
     length: number;
     task: S3Task;
@@ -272,7 +271,7 @@ async function readBody(
   },
 ): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(length);
-  const received = await readInto(answer, bytes, onProgress);
+  const received = await answer.readInto(bytes, onProgress);
   if (received === length) return bytes;
   if (received > length) {
     throw s3Error(task, "unavailable", "the server sent more bytes than asked for");

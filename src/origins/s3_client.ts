@@ -1,5 +1,4 @@
 import { S3Client as Sdk } from "@aws-sdk/client-s3";
-import type { IncomingMessage } from "node:http";
 import { join } from "node:path/posix";
 import type { Clock } from "../base/clock.ts";
 import { orAborted } from "../base/concurrency.ts";
@@ -15,7 +14,8 @@ import {
   type S3Task,
   transportError,
 } from "./s3_errors.ts";
-import { readText, S3Transport, TransportError } from "./s3_transport.ts";
+import type { HttpAnswer } from "./s3_http.ts";
+import { S3Transport, TransportError } from "./s3_transport.ts";
 import type { S3Address } from "./s3_url.ts";
 
 /** Where AWS is asked when neither URL nor environment name a region. */
@@ -85,7 +85,7 @@ export class S3Client {
   async get<T>(
     get: S3Get,
     options: S3GetOptions,
-    consume: (answer: IncomingMessage) => Promise<T>,
+    consume: (answer: HttpAnswer) => Promise<T>,
   ): Promise<T> {
     const { signal, task } = options;
     signal.throwIfAborted();
@@ -114,20 +114,18 @@ export class S3Client {
     transport: S3Transport,
     request: { path: string; headers: Record<string, string> },
     { signal, task, onProgress, consume }: S3GetOptions & {
-      consume: (answer: IncomingMessage) => Promise<T>;
+      consume: (answer: HttpAnswer) => Promise<T>;
     },
   ): Promise<{ value: T } | { answer: ErrorAnswer }> {
     try {
       return await transport.get(request, signal, async (answer) => {
         onProgress?.();
-        const { statusCode: status = 0 } = answer;
-        if (status === 200 || status === 206) return { value: await consume(answer) };
+        if (answer.status === 200 || answer.status === 206) return { value: await consume(answer) };
         return { answer: await errorIn(answer, onProgress) };
       });
     } catch (error) {
       if (!(error instanceof TransportError)) throw error;
-      const nowMs = this.#options.clock.now();
-      throw transportError(error, task, { endpoint: this.#url.origin, nowMs });
+      throw transportError(error, task, { endpoint: this.#url.origin });
     }
   }
 
@@ -186,10 +184,17 @@ export class S3Client {
     }
   }
 
+  async #open(caFile: string | undefined, home: string | undefined): Promise<S3Transport> {
+    const { clock } = this.#options;
+    if (caFile === undefined) return new S3Transport(this.#url, { clock });
+    const path = caFile.startsWith("~/") ? join(home || "/", caFile.slice(2)) : caFile;
+    return new S3Transport(this.#url, { clock, ca: await Deno.readTextFile(path) });
+  }
+
   /** Reads the authorities' file when it is first needed; one that is missing may come later. */
   async #connect(task: S3Task): Promise<S3Transport> {
     const { address: { caFile }, env } = this.#options;
-    const opened = this.#transport ??= openTransport(this.#url, caFile, env("HOME"));
+    const opened = this.#transport ??= this.#open(caFile, env("HOME"));
     try {
       return await opened;
     } catch (error) {
@@ -237,30 +242,20 @@ function endpointOf(sdk: Sdk, address: S3Address, region: string): URL {
   }
 }
 
-async function openTransport(
-  url: URL,
-  caFile: string | undefined,
-  home: string | undefined,
-): Promise<S3Transport> {
-  if (caFile === undefined) return new S3Transport(url);
-  const path = caFile.startsWith("~/") ? join(home || "/", caFile.slice(2)) : caFile;
-  return new S3Transport(url, { ca: await Deno.readTextFile(path) });
-}
-
 async function errorIn(
-  answer: IncomingMessage,
+  answer: HttpAnswer,
   onProgress: (() => void) | undefined,
 ): Promise<ErrorAnswer> {
-  const body = await readText(answer, { bytesMax: ERROR_BYTES_MAX, onProgress });
-  const region = answer.headers["x-amz-bucket-region"];
-  const isRegion = typeof region === "string" && /^[a-z0-9-]{1,40}$/.test(region);
-  const status = answer.statusCode ?? 0;
+  const body = await answer.readText({ bytesMax: ERROR_BYTES_MAX, onProgress });
+  const { status, headers } = answer;
+  const region = headers.get("x-amz-bucket-region");
+  const isRegion = region !== undefined && /^[a-z0-9-]{1,40}$/.test(region);
   const isElsewhere = status === 400 || (status >= 300 && status < 400);
   return {
     status,
     code: errorCodeIn(body),
     region: isElsewhere && isRegion ? region : undefined,
-    serverMs: Date.parse(answer.headers.date ?? ""),
+    serverMs: Date.parse(headers.get("date") ?? ""),
   };
 }
 

@@ -76,6 +76,7 @@ const BY_SYSTEM_CODE: Readonly<Record<string, string>> = {
   ENETUNREACH: "the network cannot be reached",
   ENOTFOUND: "its host name is unknown (DNS)",
   EPIPE: "the server closed the connection",
+  HTTP: "its answer is not HTTP",
 };
 
 /** An error with a code of musicfs; nothing in it comes from the server but a word of letters. */
@@ -144,40 +145,33 @@ function byStatus(status: number, region: string | undefined): Meaning {
   return { code: "unavailable", reason: "the server's answer makes no sense" };
 }
 
-/** What a call without an answer means; certificates are judged at `nowMs`. */
+/** What a call without an answer means. */
 export function transportError(
   error: TransportError,
   task: S3Task,
-  { endpoint, nowMs }: { endpoint: string; nowMs: number },
+  { endpoint }: { endpoint: string },
 ): MusicfsError {
-  const { code } = error;
+  const { code, detail } = error;
   const at = `${endpoint}: `;
-  if (error.isCertificate) return s3Error(task, "denied", at + certificateReason(error, nowMs));
-  if (code === "ETIMEDOUT" || code === "ESOCKETTIMEDOUT") {
+  if (code === "TLS") return s3Error(task, "denied", at + tlsReason(detail));
+  if (code === "ETIMEDOUT") {
     return s3Error(task, "timed_out", `${at}no connection in time`, error);
   }
-  if (code.startsWith("ERR_SSL_") || code === "EPROTO") {
-    return s3Error(task, "denied", `${at}no TLS connection (${code}); http instead of https?`);
-  }
-  const isHttp = code.startsWith("HPE_");
-  const reason = BY_SYSTEM_CODE[code] ??
-    (isHttp ? `its answer is not HTTP (${code})` : `the connection failed (${code})`);
+  const reason = BY_SYSTEM_CODE[code] ?? `the connection failed (${code})`;
   return s3Error(task, "unavailable", at + reason, error);
 }
 
-function certificateReason({ code, certificate }: TransportError, nowMs: number): string {
-  const refused = "the server's certificate was refused: ";
-  if (code === "CERT_HAS_EXPIRED" || (certificate && certificate.toMs < nowMs)) {
-    const when = certificate ? ` on ${new Date(certificate.toMs).toISOString()}` : "";
-    return `${refused}it expired${when}; renew it, or set this machine's clock`;
+/** The text decides no more than which advice stands behind it. */
+function tlsReason(detail: string): string {
+  if (!detail.startsWith("invalid peer certificate")) {
+    return `no TLS connection (${detail}); http instead of https?`;
   }
-  if (code === "CERT_NOT_YET_VALID" || (certificate && certificate.fromMs > nowMs)) {
-    return `${refused}it is not valid yet; set this machine's clock`;
-  }
-  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
-    return `${refused}it is for another host; check the endpoint's name`;
-  }
-  return `${refused}no known authority signed it (${code}); name yours with ca_file=FILE`;
+  const advice = /expired|not valid yet|before/i.test(detail)
+    ? "renew it, or set this machine's clock"
+    : /not valid for name/i.test(detail)
+    ? "check the endpoint's name"
+    : "name the authority that signed it with ca_file=FILE";
+  return `the server's certificate was refused (${detail}); ${advice}`;
 }
 
 function denied(reason: string): Meaning {
