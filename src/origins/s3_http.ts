@@ -85,13 +85,18 @@ export class HttpConnection implements HttpAnswer {
   async request(head: Uint8Array<ArrayBuffer>): Promise<HttpAnswer> {
     this.hasAnswer = false;
     this.#isWhole = false;
-    for (let at = 0; at < head.length;) at += await this.#wire.write(head.subarray(at));
-    for (let interim = 0; interim <= INTERIM_MAX; interim += 1) {
-      this.#readHead(await this.#head());
-      if (this.status >= 200) return this;
-      if (this.status === 101) break;
+    try {
+      for (let at = 0; at < head.length;) at += await this.#wire.write(head.subarray(at));
+      for (let interim = 0; interim <= INTERIM_MAX; interim += 1) {
+        this.#readHead(await this.#head());
+        if (this.status >= 200) return this;
+        if (this.status === 101) break;
+      }
+      throw new HttpError("no final answer");
+    } catch (error) {
+      this.close();
+      throw error;
     }
-    throw new HttpError("no final answer");
   }
 
   async readInto(into: Uint8Array<ArrayBuffer>, onProgress?: () => void): Promise<number> {
