@@ -2,7 +2,8 @@ import type { ByteRange } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { CallWatcher, WatchedOptions } from "../origins/call_watcher.ts";
-import { failover, type FailoverHealth, type FailoverMember } from "../origins/failover.ts";
+import { failover, type FailoverMember } from "../origins/failover.ts";
+import type { HealthMonitor } from "../origins/health_monitor.ts";
 import type { Origin } from "../origins/origin.ts";
 import { retrying } from "../origins/retrying.ts";
 import type { FileVersion } from "../store/file_version.ts";
@@ -13,11 +14,17 @@ const PROMOTED = new MusicfsError("timed_out", "A reader has come to wait for th
   subject: "flight",
 });
 
+/**
+ * The shortest outage whose end is not waited for, in ms: a file that alone cannot be read, on an
+ * origin that else answers, is not to be tried again and again.
+ */
+const OUTAGE_MS_MIN = 1_000;
+
 /** What a flight needs from its fetcher. */
 export interface FlightOptions {
   /** By the origin's name; single attempts, guarded. */
   readonly origins: ReadonlyMap<string, Origin>;
-  readonly health: FailoverHealth;
+  readonly health: HealthMonitor;
   readonly clock: Clock;
   readonly random: () => number;
   readonly isBackground: boolean;
@@ -136,6 +143,11 @@ export class Flight {
         return this.#wanted > 0;
       },
       onFailure: (error) => this.lastError = error,
+      onReturn: (wake) =>
+        health.onChange(({ name, offlineMs }) => {
+          const isOurs = sources.some(({ origin }) => origin === name);
+          if (isOurs && offlineMs >= OUTAGE_MS_MIN) wake();
+        }),
     });
   }
 }

@@ -2,6 +2,7 @@ import type { ByteRange } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { exactly } from "./exact.ts";
+import { LinkedAbort } from "./linked_abort.ts";
 import type { CallOptions, Origin, OriginEntry, OriginFile } from "./origin.ts";
 import { PartialRead } from "./partial_read.ts";
 
@@ -13,6 +14,9 @@ const JITTER = 0.25;
 
 /** How often progress starts the waits anew in one call: a body of single bytes must end too. */
 const FRESH_STARTS_MAX = 16;
+
+/** Why a wait ended early; nobody sees it. */
+const WOKEN = "woken";
 
 /** How an origin is asked again. */
 export interface RetryOptions {
@@ -27,6 +31,8 @@ export interface RetryOptions {
   isWorthIt?: () => boolean;
   /** Told of each failure that may be retried. */
   onFailure?: (error: MusicfsError) => void;
+  /** Takes what ends a wait early, where an origin has come back; returns what forgets it. */
+  onReturn?: (wake: () => void) => () => void;
 }
 
 /**
@@ -132,12 +138,29 @@ class Retries {
   async wait(error: unknown): Promise<void> {
     this.signal.throwIfAborted();
     if (!(error instanceof MusicfsError) || !error.retryable) throw error;
-    const { clock, random, waitsMs = WAITS_MS, repeatLast, isWorthIt, onFailure } = this.options;
+    const { random, waitsMs = WAITS_MS, repeatLast, isWorthIt, onFailure } = this.options;
     onFailure?.(error);
     const middleMs = waitsMs[this.#next] ?? (repeatLast ? waitsMs.at(-1) : undefined);
     if (middleMs === undefined || isWorthIt?.() === false) throw error;
     this.#next += 1;
-    await clock.sleep(retryWaitMs(middleMs, random()), this.signal);
+    await this.#sleep(retryWaitMs(middleMs, random()));
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    const { clock, onReturn } = this.options;
+    using sleep = new LinkedAbort(this.signal);
+    let isWoken = false;
+    const forget = onReturn?.(() => {
+      isWoken = true;
+      sleep.abort(WOKEN);
+    });
+    try {
+      await clock.sleep(ms, sleep.signal);
+    } catch (error) {
+      if (!isWoken || this.signal.aborted) throw error;
+    } finally {
+      forget?.();
+    }
   }
 }
 

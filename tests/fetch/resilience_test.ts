@@ -81,6 +81,39 @@ Deno.test("A link that is cut for 10 s under 8 readers costs none of them an err
   }
 });
 
+Deno.test("A reader's next attempt is made as soon as the origin is known to be back", async () => {
+  await using test = scene(["nas"], "local");
+  const { clock, health, origins, read } = test;
+  setAll(origins, { kind: "error", code: "unavailable" });
+  const waiting = read(0, 10);
+  const state = watchSettled(waiting);
+  await pass(clock, 5_000);
+  assert((clock.sleeping[0] ?? 0) > 500);
+  setAll(origins, { kind: "healthy" });
+  await health.recheck();
+  await clock.settle();
+  assert(state.isSettled);
+  assert.deepEqual(await waiting, song.slice(0, 10));
+});
+
+Deno.test("A file that alone cannot be read is not tried again for every other read", async () => {
+  await using test = scene(["nas"], "local");
+  const { clock, origins: [nas], read } = test;
+  assert(nas);
+  nas.mode = { kind: "every", nth: 1 };
+  const waiting = read(0, 10).catch((error) => error);
+  await clock.settle();
+  for (let i = 0; i < 100; i += 1) {
+    nas.mode = { kind: "healthy" };
+    await read(500 + i, 1);
+    nas.mode = { kind: "every", nth: 1 };
+    await pass(clock, 100);
+  }
+  assert(nas.calls.read < 115, `${nas.calls.read} reads`);
+  await pass(clock, 31_000);
+  await waiting;
+});
+
 Deno.test("A reader gets its error when its time is over, whatever hangs", async () => {
   for (const kind of ["local", "remote"] as const) {
     await using test = scene(["nas", "bucket"], kind);
