@@ -3,6 +3,7 @@ import type { Index } from "../store/index.ts";
 import type { EntryEvent, EventListener } from "./entry_event.ts";
 import type { FolderChange } from "./folder_change.ts";
 import type { Namespace } from "./namespace.ts";
+import { nextTurn } from "./next_turn.ts";
 import { NamespaceEdit, type Takeover } from "./namespace_edit.ts";
 
 /** Changes in one transaction, about 50 ms of work. */
@@ -52,6 +53,7 @@ export class Committer {
   #waiting: Work[] = [];
   #weight = 0;
   #delay: AbortController | undefined;
+  #soon: Promise<void> | undefined;
 
   constructor(parts: CommitterParts) {
     this.#parts = parts;
@@ -74,6 +76,17 @@ export class Committer {
     if (urgent || this.#weight >= COMMIT_CHANGES_MAX) this.flush();
     else this.#delay ??= this.#flushLater();
     return done.promise;
+  }
+
+  /**
+   * Commits everything that waits when whatever else is ready has had its turn: answers come in
+   * bursts, and one commit for all of them takes hardly longer than one for the first.
+   */
+  flushSoon(): void {
+    this.#soon ??= nextTurn().then(() => {
+      this.#soon = undefined;
+      this.flush();
+    });
   }
 
   /** Commits everything that waits. */

@@ -71,12 +71,19 @@ export class FolderCommit {
     const rest = this.#slice(listed, places.subarray(start));
     await this.#clearWay(rest, listed);
     const found: number[] = [];
-    await committer.commit((edit) => {
+    // Beside a scan, listings end in bursts: a commit for each would cost more than they do.
+    const isSoon = scan !== undefined && start === 0 && isUrgent();
+    const done = committer.commit((edit) => {
       found.length = 0;
       for (const entry of rest) this.#upsert(edit, entry, { listed, quiet, scan, found });
       if (scan !== undefined) removal.miss(edit, { origin, ids: missing, scan });
       this.#markListed(edit, { listed, scan });
-    }, { weight: rest.length + missing.length + 1, urgent: isUrgent() || start > 0 });
+    }, {
+      weight: rest.length + missing.length + 1,
+      urgent: !isSoon && (isUrgent() || start > 0),
+    });
+    if (isSoon) committer.flushSoon();
+    await done;
     failpoint("scan.after_folder_commit");
     for (const id of found) folders.push(id);
     if (scan === undefined && missing.length > 0) await removal.removeGuarded(origin, missing);

@@ -76,7 +76,7 @@ export class FolderSync {
     if (!flight) return this.#begin(folder, origin, options);
     if (options.urgent && !flight.promotion.signal.aborted) {
       flight.promotion.abort(PROMOTED);
-      this.#parts.committer.flush();
+      this.#parts.committer.flushSoon();
     }
     return flight.done;
   }

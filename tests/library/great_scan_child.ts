@@ -22,6 +22,16 @@ await using index = openEnvironment({
   writable: true,
   newEpoch: "ab".repeat(16),
 });
+let commitMs = 0;
+const { transaction } = index;
+index.transaction = <T>(change: () => T): T => {
+  const start = performance.now();
+  try {
+    return transaction.call(index, change) as T;
+  } finally {
+    commitMs += performance.now() - start;
+  }
+};
 const origin = new SyntheticOrigin("bucket", tree);
 await using library = new Library({
   index,
@@ -85,6 +95,8 @@ const line = JSON.stringify({
   seconds,
   walkSeconds,
   again,
+  commits: index.generation(),
+  commitMs,
   lists: origin.lists,
   runningMax: origin.runningMax,
   startRssMiB: startRss / MiB,
