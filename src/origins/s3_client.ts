@@ -93,6 +93,9 @@ export class S3Client {
     for (let isRenewed = false;; isRenewed = true) {
       const identity = await orAborted(this.#identity(task), signal);
       const request = await this.#signed(get, identity);
+      if (Object.values(request.headers).some((value) => /[^\x20-\x7e]/.test(value))) {
+        throw s3Error(task, "denied", "a key or token holds a line break; check the credentials");
+      }
       const outcome = await this.#send(transport, request, { ...options, consume });
       if ("value" in outcome) return outcome.value;
       const { answer } = outcome;

@@ -93,10 +93,10 @@ export class S3Credentials {
 
   #fromEnvironment(): Identity | undefined {
     const { env } = this.#options;
-    const accessKeyId = env("AWS_ACCESS_KEY_ID");
-    const secretAccessKey = env("AWS_SECRET_ACCESS_KEY");
+    const accessKeyId = env("AWS_ACCESS_KEY_ID")?.trim();
+    const secretAccessKey = env("AWS_SECRET_ACCESS_KEY")?.trim();
     if (!accessKeyId || !secretAccessKey) return undefined;
-    return identityOf({ accessKeyId, secretAccessKey }, env("AWS_SESSION_TOKEN"));
+    return identityOf({ accessKeyId, secretAccessKey }, env("AWS_SESSION_TOKEN")?.trim());
   }
 
   async #fromSystemd(): Promise<Identity | undefined> {

@@ -12,6 +12,11 @@ const HEAD_BYTES_MAX = 16 * 1024;
 /** Answers that only announce another: more than a few are a fault. */
 const INTERIM_MAX = 8;
 
+const [CR, LF] = [13, 10];
+
+/** Heads are ASCII; what is not stays one character a byte. */
+const ASCII = new TextDecoder("latin1");
+
 /** An answer that is not HTTP. */
 export class HttpError extends Error {
   override readonly name = "HttpError";
@@ -190,7 +195,7 @@ export class HttpConnection implements HttpAnswer {
     for (;;) {
       const at = this.#buffer.subarray(0, this.#end).indexOf(LF, this.#start);
       if (at >= 0) {
-        const line = asciiOf(this.#buffer.subarray(this.#start, at));
+        const line = ASCII.decode(this.#buffer.subarray(this.#start, at));
         this.#start = at + 1;
         return line.replace(/\r$/, "");
       }
@@ -205,7 +210,7 @@ export class HttpConnection implements HttpAnswer {
       for (let at = bytes.indexOf(LF, this.#start); at >= 0; at = bytes.indexOf(LF, at + 1)) {
         const isEmptyLine = bytes[at + 1] === LF || (bytes[at + 1] === CR && bytes[at + 2] === LF);
         if (!isEmptyLine) continue;
-        const text = asciiOf(bytes.subarray(this.#start, at));
+        const text = ASCII.decode(bytes.subarray(this.#start, at));
         this.#start = at + (bytes[at + 1] === LF ? 2 : 3);
         return text.split("\n").map((line) => line.replace(/\r$/, ""));
       }
@@ -253,15 +258,4 @@ export class HttpConnection implements HttpAnswer {
     }
     this.#isWhole = this.#framing === "length" && this.#left === 0;
   }
-}
-
-const [CR, LF] = [13, 10];
-
-/** Bytes as the characters of the same number. */
-function asciiOf(bytes: Uint8Array): string {
-  let text = "";
-  for (let at = 0; at < bytes.length; at += 4_096) {
-    text += String.fromCharCode(...bytes.subarray(at, at + 4_096));
-  }
-  return text;
 }

@@ -23,6 +23,9 @@ export interface S3Page {
   nextToken: string | undefined;
 }
 
+/** What can stand between the quotes of an ETag, and be sent back in a header. */
+const ETAG = /^[!#-~]{1,512}$/;
+
 /** A page, or why an answer is none. */
 export type PageOrReason = { page: S3Page } | { reason: string };
 
@@ -76,7 +79,7 @@ function objectOf(element: XmlElement, key: string): S3Object | undefined {
   const time = textOf(element, "LastModified")?.trim() ?? "";
   const etag = bareEtag(textOf(element, "ETag") ?? "");
   const ms = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z$/.test(time) ? Date.parse(time) : NaN;
-  if (!/^\d{1,15}$/.test(size) || Number.isNaN(ms) || etag === "") return undefined;
+  if (!/^\d{1,15}$/.test(size) || Number.isNaN(ms) || !ETAG.test(etag)) return undefined;
   return { key, size: Number(size), mtimeNs: BigInt(ms) * 1_000_000n, etag };
 }
 

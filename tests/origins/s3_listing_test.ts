@@ -98,6 +98,7 @@ Deno.test("readPage() refuses whatever might not be the whole answer to the ques
     [listing(COMPLETE + contents("a", "-1"))]: "sound size",
     [listing(COMPLETE + contents("a", "1e3"))]: "sound size",
     [listing(COMPLETE + contents("a", 1, { etag: "" }))]: "sound size",
+    [listing(COMPLETE + contents("a", 1, { etag: "e&#13;&#10;x-header: 1" }))]: "sound size",
     [listing(COMPLETE + contents("a", 1, { time: "yesterday" }))]: "sound size",
   };
   for (const [xml, reason] of Object.entries(answers)) {

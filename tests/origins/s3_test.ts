@@ -361,6 +361,18 @@ Deno.test("S3Origin tells refused connections, broken ones, unknown hosts and ot
   }
 });
 
+Deno.test("S3Origin sends no header that a key or a version would break in two", async () => {
+  await using fake = await FakeS3.start();
+  const broken = { ...KEYS, AWS_SESSION_TOKEN: `${TOKEN}\r\nx-other: 1` };
+  await using fixture = openedAt(fake.url(), broken);
+  await rejects("denied", fixture.origin.stat("", noSignal()), /holds a line break/);
+  await using anonymous = openedAt(fake.url("", "&anonymous=true"));
+  const file = { path: "a", size: 9, version: 'e"\r\nx-other: 1' };
+  const read = anonymous.origin.read(file, { offset: 0, length: 9 }, noSignal());
+  await rejects("denied", read, /holds a line break/);
+  assert.equal(fake.requests.length, 0);
+});
+
 Deno.test("S3Origin without credentials is denied and says what to set", async () => {
   await using fake = await FakeS3.start();
   await using dir = await tempDir("s3");
