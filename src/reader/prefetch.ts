@@ -34,7 +34,7 @@ const PREFETCHES_PER_HANDLE = 8;
 const PREFETCHES_OF_NEXT = 2;
 
 /** Tracks after the one that is played that one window may reach into. */
-const NEXT_TRACKS_MAX = 8;
+const NEXT_TRACKS_MAX = 3;
 
 /** What `Prefetch` works with. */
 export interface PrefetchOptions {

@@ -25,10 +25,10 @@ export const WINDOW_BYTES_MAX = 32 * 1024 * 1024;
 const WINDOW_PER_RUN = 4;
 
 /** Bytes read in sequence after which a small fetch is kept ahead. */
-const SMALL_AHEAD_RUN_BYTES = 512 * 1024;
+const SMALL_AHEAD_RUN_BYTES = 384 * 1024;
 
 /** Bytes read in sequence after which what is asked for is rounded up to a small fetch. */
-const ROUND_UP_RUN_BYTES = 256 * 1024;
+const ROUND_UP_RUN_BYTES = 128 * 1024;
 
 /** Pieces that a window is fetched in: the first ones of a small window come sooner. */
 const PIECES_PER_WINDOW = 8;

@@ -249,3 +249,22 @@ Deno.test("FileReader.read() fetches nothing of the next track while its own is 
   await rig.reader.idle();
   assert(origin.reads.some(({ path }) => path === "2.flac"));
 });
+
+Deno.test("FileReader.read() fetches just what is asked for at first, then up to 256 KiB at once", async () => {
+  await using dir = await tempDir();
+  const origin = new MemoryOrigin("nas");
+  await using rig = new Rig(dir.path, { origins: [origin] });
+  const version = rig.know(1, "nas", origin.put("song.flac", noise(30 * MiB)));
+  const fetched: number[] = [];
+  for (let offset = 0; offset < MiB; offset += 64 * KiB) {
+    await rig.read(version, offset, 64 * KiB, 7);
+    await rig.reader.idle();
+    fetched.push(origin.bytesRead / KiB - (offset / KiB + 64));
+  }
+  // KiB beyond what was asked for, after each read.
+  assert.deepEqual(fetched.slice(0, 2), [0, 0]);
+  assert(fetched.slice(2, 15).every((beyond) => beyond <= 256), `${fetched}`);
+  assert(origin.reads.every(({ length }) => length <= 512 * KiB));
+  const small = origin.reads.filter(({ offset }) => offset < MiB);
+  assert(small.every(({ length }) => length <= 256 * KiB));
+});

@@ -61,7 +61,7 @@ Deno.test("nextPiece() fetches nothing ahead for a tag reader", () => {
   const reads = [
     ...sequence(0, 256 * KiB, 128 * KiB),
     ...sequence(size - 256 * KiB, size, 128 * KiB),
-    ...sequence(12 * MiB, 12 * MiB + 448 * KiB, 64 * KiB),
+    ...sequence(12 * MiB, 12 * MiB + 320 * KiB, 64 * KiB),
   ];
   assert.deepEqual(follow(reads, size).fetched, []);
 });
@@ -74,7 +74,7 @@ Deno.test("nextPiece() keeps a small fetch ahead before 1 MiB, then 4 times what
     const end = offset + length;
     const ahead = Math.max(0, next.ahead - end);
     for (const piece of fetched) assert(piece.length <= FETCH_BYTES_MAX);
-    if (end < 512 * KiB) assert.equal(ahead, 0);
+    if (end < 384 * KiB) assert.equal(ahead, 0);
     else if (end < SEQUENTIAL_BYTES_MIN) assert(ahead <= SMALL_FETCH_BYTES_MAX && ahead > 0);
     else {
       const window = Math.min(4 * end, WINDOW_BYTES_MAX);
