@@ -102,8 +102,11 @@ Deno.test("HealthMonitor lets no probe that hangs delay another, and ends it aft
   assert.equal(health.of("e").state, "online");
   await pass(clock, 4_900);
   assert.equal(health.of("a").state, "unknown");
+  const checked = health.recheck();
+  assert.equal(origins[0]?.calls.stat, 1, "one probe at a time");
   await pass(clock, 200);
   assert.deepEqual(names.map((name) => health.isUp(name)), [false, false, false, false, true]);
+  await checked;
   for (const origin of origins) origin.endHung();
 });
 

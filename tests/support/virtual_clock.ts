@@ -24,12 +24,17 @@ export class VirtualClock implements Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
-      const sleeper: Sleeper = { wakeAt: this.#ms + ms, wake: () => resolve() };
-      this.#sleepers.push(sleeper);
-      signal?.addEventListener("abort", () => {
+      const leave = (): void => {
         this.#sleepers = this.#sleepers.filter((other) => other !== sleeper);
-        reject(signal.reason);
-      }, { once: true });
+        reject(signal?.reason);
+      };
+      const wake = (): void => {
+        signal?.removeEventListener("abort", leave);
+        resolve();
+      };
+      const sleeper: Sleeper = { wakeAt: this.#ms + ms, wake };
+      this.#sleepers.push(sleeper);
+      signal?.addEventListener("abort", leave, { once: true });
     });
   }
 
