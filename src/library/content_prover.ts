@@ -176,7 +176,9 @@ export class ContentProver {
     const probeOf = (source: EntrySource): Uint8Array | undefined => this.#probes.of(id, source);
     const open = others.filter((other) => compareContents(first, other, probeOf) === "unknown");
     if (open.length === 0) return [];
-    return [first, ...open].filter((source) => probeOf(source) === undefined);
+    const lacking = [first, ...open].filter((source) => probeOf(source) === undefined);
+    // Probes of all of them that cannot be compared are by different hashes.
+    return lacking.length > 0 ? lacking : [first, ...open];
   }
 
   #count(id: number): void {

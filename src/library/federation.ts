@@ -74,7 +74,8 @@ export function compareContents(a: EntrySource, b: EntrySource, probeOf: ProbeOf
     return md5OfA === md5OfB ? "equal" : "different";
   }
   const [probeA, probeB] = [probeOf(a), probeOf(b)];
-  if (probeA === undefined || probeB === undefined) return "unknown";
+  // Of another length, one of them was made when another hash was configured.
+  if (probeA === undefined || probeA.length !== probeB?.length) return "unknown";
   return isEqual(probeA, probeB) ? "equal" : "different";
 }
 
@@ -143,5 +144,5 @@ function md5Of({ version }: EntrySource): string | undefined {
 }
 
 function isEqual(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+  return a.every((byte, i) => byte === b[i]);
 }

@@ -41,7 +41,7 @@ function song(length: number, mark = 0, place = 0): Uint8Array<ArrayBuffer> {
 }
 
 /** Enough of a hash for tests: the bytes themselves. */
-const digest = (bytes: Uint8Array<ArrayBuffer>): Uint8Array => bytes.slice();
+const wholeBytes = (bytes: Uint8Array<ArrayBuffer>): Uint8Array => bytes.slice();
 
 /** Lets everything go on until the condition holds. */
 async function until({ clock }: LibraryFixture, holds: () => boolean): Promise<void> {
@@ -55,6 +55,7 @@ async function until({ clock }: LibraryFixture, holds: () => boolean): Promise<v
 async function prove(
   fixture: LibraryFixture,
   origins: readonly MemoryOrigin[],
+  digest = wholeBytes,
 ): Promise<ProveProgress | undefined> {
   const stop = new AbortController();
   let last: ProveProgress | undefined;
@@ -152,7 +153,11 @@ Deno.test("Library.prove() leaves what an origin that is down has, and goes on w
   assert.equal((await prove(fixture, [disk, nas]))?.left, 100);
   assert.deepEqual(nas.reads, []);
   const stop = new AbortController();
-  const run = fixture.library.prove({ digest, origins: [disk, nas], signal: stop.signal });
+  const run = fixture.library.prove({
+    digest: wholeBytes,
+    origins: [disk, nas],
+    signal: stop.signal,
+  });
   const ended = assert.rejects(run, (error) => error === "enough");
   await until(fixture, () => fixture.clock.sleeping.includes(600_000));
   up.add("nas");
@@ -172,7 +177,7 @@ Deno.test("Library.prove() begins by itself when a listing brings a second sourc
   const { library, clock } = fixture;
   await library.scan(never());
   const stop = new AbortController();
-  const run = library.prove({ digest, origins: [disk, nas], signal: stop.signal });
+  const run = library.prove({ digest: wholeBytes, origins: [disk, nas], signal: stop.signal });
   const ended = assert.rejects(run, (error) => error === "enough");
   nas.put("song", song(30));
   await library.scan(never());
@@ -239,4 +244,19 @@ Deno.test("Library forgets probes with the file, and when its bytes are found to
   assert.deepEqual(originsOf(fixture, "b"), ["disk"]);
   assert.equal(index.table("probes").count(), 0);
   assert.equal(index.table("unproven").count(), 1);
+});
+
+Deno.test("Library.prove() probes anew what another hash was taken of", async () => {
+  const [disk, nas] = [new ProbedOrigin("disk"), new ProbedOrigin("nas")];
+  disk.put("song", song(30));
+  nas.put("song", song(30));
+  const fixture = openLibrary([disk, nas]);
+  await fixture.library.scan(never());
+  nas.down = down;
+  await prove(fixture, [disk, nas], () => Uint8Array.of(1));
+  nas.down = undefined;
+  await prove(fixture, [disk, nas]);
+  assert.deepEqual(originsOf(fixture, "song"), ["disk"]);
+  await prove(fixture, [disk, nas]);
+  assert.deepEqual(originsOf(fixture, "song"), ["disk", "nas"]);
 });

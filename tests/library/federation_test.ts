@@ -35,6 +35,7 @@ Deno.test("compareContents() takes equal MD5 ETags or equal probes for proof, an
     [{}, {}, undefined, "unknown"],
     [{}, {}, ["x", "x"], "equal"],
     [{}, {}, ["x", "y"], "different"],
+    [{}, {}, ["x", "xx"], "unknown"],
     [{}, { size: 101 }, ["x", "x"], "different"],
     [{ size: 0 }, { size: 0 }, undefined, "equal"],
     [{ version: MD5_A }, { version: MD5_A }, undefined, "equal"],
