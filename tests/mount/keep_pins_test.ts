@@ -23,10 +23,10 @@ function keeping(rig: WarmRig): {
   const warnings: string[] = [];
   const log = { ...silentLog, warning: (message: string) => warnings.push(message) };
   const ended = keepPins({ ...rig.parts, log }).catch((error) => error);
-  // At rest it waits for the next look, 300 s away; nothing else sleeps that long.
+  // At rest it waits for the next look, at least 60 s away; nothing else sleeps that long.
   const rested = async (): Promise<void> => {
     await rig.clock.settle();
-    while (!rig.clock.sleeping.some((ms) => ms > 100_000)) await turn();
+    while (!rig.clock.sleeping.some((ms) => ms > 50_000)) await turn();
     for (let i = 0; i < 10; i += 1) await turn();
   };
   return { warnings, rested, ended };
@@ -79,12 +79,12 @@ Deno.test("keepPins() tries again what an origin that is down could not give", a
   rig.pins.add(["A"], 0);
   const task = keeping(rig);
   await task.rested();
-  await rig.clock.advance(300_000);
+  await rig.clock.advance(60_000);
   await task.rested();
   assert.equal(rig.brought.length, 2);
   assert.equal(task.warnings.length, 1, `${task.warnings}`);
   origin.read = read;
-  await rig.clock.advance(300_000);
+  await rig.clock.advance(60_000);
   await task.rested();
   assert.deepEqual(rig.segmentsOf("A/1.flac"), [SEGMENT.pinned]);
   rig.stop.abort(new DOMException("over", "AbortError"));

@@ -126,6 +126,24 @@ Deno.test("warm() names the files that fail, goes on, and gives up on a dead ori
   assert(dead.brought.length < 10, `${dead.brought.length} files were asked for`);
 });
 
+Deno.test("warm() fetches what a file is now, if it changed since it was listed", async () => {
+  await using dir = await tempDir("warm");
+  const origin = library();
+  origin.put("empty.flac", new Uint8Array(0));
+  await using rig = new WarmRig(dir.path, [origin]);
+  await rig.library.scan({ signal: rig.stop.signal });
+  origin.put("single.flac", noise(150 * KiB, 100), 1n);
+  const result = await pin(rig.parts, asked("single.flac", "empty.flac"));
+  assert.equal(result.failed, 0, JSON.stringify(result.failures));
+  assert.equal(result.fetched_bytes, 150 * KiB);
+  assert.deepEqual(rig.segmentsOf("single.flac"), [SEGMENT.pinned]);
+  const { pins } = await listPins(rig.parts);
+  assert.deepEqual(pins.map(({ bytes, missing_bytes }) => [bytes, missing_bytes]), [
+    [0, 0],
+    [150 * KiB, 0],
+  ]);
+});
+
 Deno.test("warm() refuses what does not fit into max_size, with the figures", async () => {
   await using dir = await tempDir("warm");
   await using rig = new WarmRig(dir.path, [library()], { limitBytes: 1500 * KiB });
