@@ -224,10 +224,12 @@ class Race {
   }
 
   #watched(attempt: Attempt): CallWatcher {
-    const { options: { watcher }, clock } = this.#parts;
+    const { options: { watcher, isBackground }, clock } = this.#parts;
     return {
       started: () => {
         attempt.startedMs = attempt.progressMs = clock.monotonic();
+        // A reader's patience is one, in the queue and after it.
+        if (isBackground) this.#signMs = attempt.startedMs;
         watcher?.started();
       },
       ended: () => watcher?.ended(),
@@ -265,8 +267,8 @@ class Race {
     if (error instanceof PartialRead) this.#keep(attempt.from, error.received);
     this.#failures.add(error);
     const now = this.#parts.clock.monotonic();
-    const isCarriedOn = this.#running.values().some(({ progressMs, isPaused }) =>
-      isPaused || now - progressMs < this.#hedgeMs
+    const isCarriedOn = this.#running.values().some((other) =>
+      this.#isHeldUp(other) || now - other.progressMs < this.#hedgeMs
     );
     if (isCarriedOn) return;
     if (this.#next < this.#order.length) return this.#ask();
@@ -292,6 +294,11 @@ class Race {
     return new PartialRead(message, { received, op, subject, cause: verdict });
   }
 
+  /** Whether it waits for what no other member has more of; in the background a queue is no harm. */
+  #isHeldUp({ isPaused, startedMs }: Attempt): boolean {
+    return isPaused || this.#parts.options.isBackground === true && startedMs === undefined;
+  }
+
   /** Asks one more member whenever nothing has come from any of them for too long. */
   async #hedge(): Promise<void> {
     const { clock } = this.#parts;
@@ -299,8 +306,8 @@ class Race {
     while (this.#next < this.#order.length) {
       await clock.sleep(waitMs, this.#timer.signal);
       if (this.#isOver) return;
-      const isPaused = this.#running.values().some((attempt) => attempt.isPaused);
-      const silentMs = isPaused ? 0 : clock.monotonic() - this.#signMs;
+      const isHeldUp = this.#running.values().some((attempt) => this.#isHeldUp(attempt));
+      const silentMs = isHeldUp ? 0 : clock.monotonic() - this.#signMs;
       if (silentMs >= this.#hedgeMs) this.#ask();
       waitMs = silentMs >= this.#hedgeMs ? this.#hedgeMs : this.#hedgeMs - silentMs;
     }

@@ -60,12 +60,19 @@ export function guardOrigin(raw: Origin, options: GuardOptions): GuardedOrigin {
   return new GuardedOrigin(raw, options);
 }
 
-/** A guarded origin whose calls are tried again while it is up: what the library lists through. */
+/**
+ * A guarded origin whose calls are tried again, unless it has been offline for a while: what the
+ * library lists through.
+ */
 export function steady(
   guarded: Origin,
   { clock, random, health }: { clock: Clock; random: () => number; health: HealthMonitor },
 ): Origin {
-  return retrying(guarded, { clock, random, isWorthIt: () => health.isUp(guarded.name) });
+  return retrying(guarded, {
+    clock,
+    random,
+    isWorthIt: () => health.isWorthRetrying(guarded.name),
+  });
 }
 
 /** See {@linkcode guardOrigin}. */

@@ -24,6 +24,9 @@ const JITTER = 0.2;
 /** How long an origin that refused us is not asked again by reads and listings, in ms. */
 const REFUSED_MS = 15_000;
 
+/** How long after its last answer an offline origin may be having no more than a hiccup, in ms. */
+const FRESH_OUTAGE_MS = 5_000;
+
 /** How often an outage is told of, in ms. */
 const SUMMARY_MS = 60_000;
 
@@ -111,7 +114,7 @@ export class HealthMonitor implements AsyncDisposable {
       timer: undefined,
     };
     this.#subjects.set(name, subject);
-    this.#tasks?.push(this.#keepProbing(subject));
+    this.#tasks?.push(this.#task(this.#keepProbing(subject)));
     return new Watching(calls, {
       clock,
       onSeen: (seen, error) => this.#note(subject, seen, error),
@@ -126,8 +129,8 @@ export class HealthMonitor implements AsyncDisposable {
   start(): void {
     if (this.#stop.signal.aborted) return;
     this.#tasks ??= [
-      this.#tellOfOutages(),
-      ...Array.from(this.#subjects.values(), (subject) => this.#keepProbing(subject)),
+      this.#task(this.#tellOfOutages()),
+      ...Array.from(this.#subjects.values(), (subject) => this.#task(this.#keepProbing(subject))),
     ];
   }
 
@@ -157,6 +160,13 @@ export class HealthMonitor implements AsyncDisposable {
   /** Whether it is worth asking: everything but `offline` is. */
   isUp(name: string): boolean {
     return this.#subjects.get(name)?.state !== "offline";
+  }
+
+  /** Whether it is up, or has gone offline so lately that the next attempt may well be answered. */
+  isWorthRetrying(name: string): boolean {
+    const subject = this.#subjects.get(name);
+    if (subject?.state !== "offline") return true;
+    return this.#options.clock.monotonic() - subject.offlineFrom < FRESH_OUTAGE_MS;
   }
 
   /** In the order in which to ask: who is well, who is slow or fails, who is offline; else as given. */
@@ -195,6 +205,13 @@ export class HealthMonitor implements AsyncDisposable {
     for (const { timer } of this.#subjects.values()) if (timer) letGo(timer);
     await Promise.all(this.#tasks ?? []);
     await Promise.all(Array.from(this.#subjects.values(), ({ probing }) => probing));
+  }
+
+  /** A task that ends by an error is a bug, and no reason to end the daemon. */
+  #task(task: Promise<void>): Promise<void> {
+    return task.catch((error) => {
+      this.#options.log.error("An origin is not watched any more", { error });
+    });
   }
 
   #note(subject: Subject, seen: Observation, error?: unknown): void {

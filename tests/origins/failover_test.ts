@@ -225,6 +225,27 @@ Deno.test("failover() does not ask two members for one read that waits for its b
   assert.deepEqual(await read, song);
 });
 
+Deno.test("failover() lets what is queued in the background wait, and asks nobody else", async () => {
+  const pair = members("nas", "backup");
+  const { clock, origin } = pair;
+  const [nas, backup] = faults(pair);
+  nas.origin.mode = { kind: "trickle", pieces: 8, ms: 500 };
+  const options = { signal: never, isBackground: true };
+  const reads = Array.from({ length: 30 }, () => origin.read(asked, whole, options));
+  await pass(clock, 13_000);
+  await Promise.all(reads);
+  assert.equal(backup.origin.calls.read, 0);
+});
+
+Deno.test("failover() asks the next one beside a member that hangs in the background too", async () => {
+  const pair = members("nas", "backup");
+  const [nas] = faults(pair);
+  nas.origin.mode = { kind: "hang" };
+  const read = pair.origin.read(asked, whole, { signal: never, isBackground: true });
+  await pass(pair.clock, 1_500);
+  assert.deepEqual(await read, song);
+});
+
 Deno.test("failover() blames no member that waits for its bandwidth", async () => {
   const clock = new VirtualClock();
   const health = new HealthMonitor({ clock, log: silentLog, random: () => 0 });

@@ -244,16 +244,18 @@ Deno.test("guardOrigin() throws a piece's answer as it is", async () => {
   await read;
 });
 
-Deno.test("steady() asks again while the origin is up, and not once it is offline", async () => {
-  const { clock, guarded, origin, health } = scene();
-  const calm = steady(guarded, { clock, random: () => 0.5, health });
-  origin.mode = { kind: "error", code: "unavailable" };
-  const listing = rejects(Array.fromAsync(calm.list("", { signal: never })), "unavailable");
-  await pass(clock, 5_000);
-  await listing;
-  assert.equal(health.of("nas").state, "offline");
-  assert.equal(origin.calls.list, 3);
-  await rejects(Array.fromAsync(calm.list("", { signal: never })), "unavailable");
-  assert.equal(origin.calls.list, 4);
-  assert.deepEqual(clock.sleeping, []);
+Deno.test("steady() asks again, but not where the origin has been offline for a while", async () => {
+  for (const kind of ["local", "remote"] as const) {
+    const { clock, guarded, origin, health } = scene(kind);
+    const calm = steady(guarded, { clock, random: () => 0.5, health });
+    origin.mode = { kind: "error", code: "unavailable" };
+    const listing = rejects(Array.fromAsync(calm.list("", { signal: never })), "unavailable");
+    await pass(clock, 6_000);
+    await listing;
+    assert.equal(health.of("nas").state, "offline");
+    assert.equal(origin.calls.list, 4);
+    await rejects(Array.fromAsync(calm.list("", { signal: never })), "unavailable");
+    assert.equal(origin.calls.list, 5);
+    assert.deepEqual(clock.sleeping, []);
+  }
 });
