@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import assert from "node:assert/strict";
 import { MusicfsError } from "../../src/base/errors.ts";
 import { PROBE_BYTES, type ProveProgress } from "../../src/library/content_prover.ts";
@@ -259,4 +260,52 @@ Deno.test("Library.prove() probes anew what another hash was taken of", async ()
   assert.deepEqual(originsOf(fixture, "song"), ["disk"]);
   await prove(fixture, [disk, nas]);
   assert.deepEqual(originsOf(fixture, "song"), ["disk", "nas"]);
+});
+
+const names = ["disk", "nas", "box"];
+const action = fc.oneof(
+  fc.record({ put: fc.constantFrom(...names), content: fc.nat(2) }),
+  fc.record({ remove: fc.constantFrom(...names) }),
+  fc.constant({ what: "scan" as const }),
+  fc.constant({ what: "prove" as const }),
+  fc.record({ order: fc.shuffledSubarray(names, { minLength: 1 }) }),
+);
+
+Deno.test("Every source of every version holds that version's bytes, whatever came before", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(action, { minLength: 3, maxLength: 14 }), async (actions) => {
+      const origins = names.map((name) => new ProbedOrigin(name));
+      const contentOf = new Map<string, number>();
+      const seen = new Map<number, number>();
+      let fixture = openLibrary(origins);
+      for (const now of actions) {
+        if ("put" in now) {
+          const origin = origins.find(({ name }) => name === now.put);
+          const { version } = origin?.put("song", song(40, 1 + now.content)) ?? { version: "" };
+          contentOf.set(`${now.put}:${version}`, now.content);
+        } else if ("remove" in now) {
+          origins.find(({ name }) => name === now.remove)?.remove("song");
+        } else if ("order" in now) {
+          const used = now.order.flatMap((name) => origins.filter((o) => o.name === name));
+          await fixture.library[Symbol.asyncDispose]();
+          fixture = openLibrary(used, { index: fixture.index });
+        } else if (now.what === "prove") await prove(fixture, origins);
+        else await fixture.library.scan({ acceptDeletions: true, ...never() });
+        const { namespace } = fixture.library;
+        const entry = namespace.find("song");
+        const node = entry && nodeIdOf(entry.id, entry.sequence);
+        if (node !== undefined && !seen.has(node)) seen.set(node, -1);
+        for (const [node, before] of seen) {
+          for (const { origin, version } of namespace.version(node)?.sources ?? []) {
+            const content = contentOf.get(`${origin}:${version}`) ?? -2;
+            if (before >= 0) assert.equal(content, before);
+            else if ((seen.get(node) ?? -1) >= 0) assert.equal(content, seen.get(node));
+            seen.set(node, content);
+          }
+        }
+      }
+      await fixture.library[Symbol.asyncDispose]();
+    }),
+    { numRuns: 80 },
+  );
 });
