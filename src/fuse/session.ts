@@ -34,6 +34,8 @@ export interface SessionHooks {
   idle(): void;
   /** Nothing to do for a second: let go of what is only kept for speed. */
   longIdle(): void;
+  /** A READ was answered here. */
+  answeredRead(request: DataView): void;
   /** Whether what was noticed should be told soon. */
   isReportUrgent(): boolean;
   /** Comes once a second while there are requests, and as soon as it is urgent. */
@@ -160,8 +162,10 @@ class Session {
       hooks.failed(opcode, error);
       answer = reply.error(ERRNO.EIO);
     }
-    if (answer > 0) this.#send(answer);
-    else if (answer === DEFERRED) hooks.deferred(this.#request.slice(0, length));
+    if (answer > 0) {
+      this.#send(answer);
+      if (opcode === OPCODE.READ) hooks.answeredRead(request);
+    } else if (answer === DEFERRED) hooks.deferred(this.#request.slice(0, length));
   }
 
   #initialize(request: DataView): void {

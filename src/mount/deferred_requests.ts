@@ -1,3 +1,4 @@
+import type { ByteRange } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { checked, libc } from "../base/posix.ts";
@@ -74,10 +75,15 @@ export class DeferredRequests {
     this.#waiting.get(uniqueOf(uniqueLow, uniqueHigh))?.abort(INTERRUPTED);
   }
 
+  /** A handle was read elsewhere, from what is here. */
+  wentElsewhere(handle: number): void {
+    this.#kernelReadAhead.wentElsewhere(handle);
+  }
+
   /** A handle was closed. */
-  released(handle: number): void {
+  released(handle: number, version: number): void {
     this.#kernelReadAhead.released(handle);
-    this.#parts.reader.release(handle);
+    this.#parts.reader.release(handle, version);
   }
 
   /** Resolves when nothing is under way. */
@@ -116,7 +122,8 @@ export class DeferredRequests {
     const offset = readU64(request, IN_HEADER_BYTES + 8);
     const length = request.getUint32(IN_HEADER_BYTES + 16, true);
     const range = { offset, length };
-    const isWanted = this.#kernelReadAhead.isWanted(handle, range, signal);
+    const isHere = (range: ByteRange): boolean => reader.isHere(version, range);
+    const isWanted = this.#kernelReadAhead.isWanted(handle, range, { isHere, signal });
     if (isWanted !== true && !await isWanted) return this.#error(request, ERRNO.EIO);
     try {
       const bytes = await reader.read(version, range, { signal, handle });

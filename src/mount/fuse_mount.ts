@@ -208,12 +208,14 @@ export class FuseMount {
     switch (message.type) {
       case "deferred":
         return this.#requests.accept(message.request);
+      case "elsewhere":
+        return this.#requests.wentElsewhere(message.handle);
       case "interrupted":
         return this.#requests.interrupt(message.uniqueLow, message.uniqueHigh);
       case "opened":
         return this.#options.opened(message.version);
       case "released":
-        return this.#requests.released(message.handle);
+        return this.#requests.released(message.handle, message.version);
       case "report":
         return cache.reader.noteUses(message.uses);
       case "failed":

@@ -15,6 +15,7 @@ import { CachedReader } from "../reader/cached_reader.ts";
 import type { Index } from "../store/index.ts";
 import { sourceKeyOf } from "../store/file_version.ts";
 import { openIndexReader } from "../store/safe_open.ts";
+import { DeferredReads } from "./deferred_reads.ts";
 import { DirectFiles } from "./direct_files.ts";
 import { SharedCounters } from "./shared_counters.ts";
 import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
@@ -54,9 +55,7 @@ async function serve(start: WorkerStart): Promise<number> {
       opened: (version) => {
         if (!reader.isWhole(version)) tell({ type: "opened", version });
       },
-      released: (version, handle) => {
-        if (!reader.isWhole(version)) tell({ type: "released", handle });
-      },
+      released: (version, handle) => tell({ type: "released", version, handle }),
     },
     counters,
     nonce: start.nonce,
@@ -91,12 +90,20 @@ function hooksOf(parts: {
 }): SessionHooks {
   const { index, reader, direct, counters } = parts;
   let evictions = counters.evictions;
+  const deferredReads = new DeferredReads();
   return {
     initialized: (agreed) => {
       direct.allowPassthrough(agreed.passthrough);
       tell({ type: "initialized", agreed });
     },
-    deferred: (request) => tell({ type: "deferred", request }),
+    deferred: (request) => {
+      deferredReads.deferred(request);
+      tell({ type: "deferred", request });
+    },
+    answeredRead: (request) => {
+      const handle = deferredReads.elsewhere(request);
+      if (handle !== undefined) tell({ type: "elsewhere", handle });
+    },
     interrupted: (uniqueLow, uniqueHigh) => tell({ type: "interrupted", uniqueLow, uniqueHigh }),
     failed: (opcode, error) => {
       const text = error instanceof Error ? error.stack ?? error.message : String(error);

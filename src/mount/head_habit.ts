@@ -15,6 +15,11 @@ export class HeadHabit {
     if (this.#wentOn.length > FILES) this.#wentOn.shift();
   }
 
+  /** Whether too few files were seen to conclude anything. */
+  get isUnknown(): boolean {
+    return this.#wentOn.length < FILES_MIN;
+  }
+
   /** Whether the next reader is likely to go elsewhere: most of the latest did, and the very last. */
   get goesElsewhere(): boolean {
     const elsewhere = this.#wentOn.filter((wentOn) => !wentOn).length;

@@ -1,5 +1,7 @@
+import type { ByteRange } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { orAborted } from "../base/concurrency.ts";
+import { EXTENT_BLOCK_BYTES } from "../base/limits.ts";
 import { HeadHabit } from "./head_habit.ts";
 
 /** How long a reader that got a file's head may take to go elsewhere, in ms; 5 are few when busy. */
@@ -40,20 +42,29 @@ export class KernelReadAhead {
   }
 
   /**
-   * To be called with each READ that needs an origin, in the order they come in.
+   * To be called with each READ that needs an origin, in the order they come in. `isHere` tells of
+   * other bytes of the same file.
    *
    * @returns whether it is to be answered; at once for all but the kernel's own. Throws the signal's
    *   reason
    */
   isWanted(
     handle: number,
-    { offset, length }: { offset: number; length: number },
-    signal: AbortSignal,
+    { offset, length }: ByteRange,
+    { isHere, signal }: { isHere: (range: ByteRange) => boolean; signal: AbortSignal },
   ): boolean | Promise<boolean> {
     const head = this.#heads.get(handle);
     if (!head) {
-      if (offset === 0) this.#begin(handle, length);
-      return true;
+      if (offset === 0) {
+        this.#begin(handle, { end: length, aheadEnd: 0 });
+        return true;
+      }
+      // Where an earlier reader's head ends: what comes before it was answered without us.
+      const before = { offset: offset - EXTENT_BLOCK_BYTES, length: EXTENT_BLOCK_BYTES };
+      if (!(this.#habit.goesElsewhere || this.#habit.isUnknown) || !isHere(before)) return true;
+      const begun = this.#begin(handle, { end: offset, aheadEnd: offset + length });
+      begun.answered.resolve();
+      return this.#isUsed(begun, signal);
     }
     if (offset === head.end && head.aheadEnd === 0) {
       head.aheadEnd = offset + length;
@@ -70,20 +81,24 @@ export class KernelReadAhead {
     if (head && offset === 0) head.answered.resolve();
   }
 
+  /** The handle was read elsewhere, from what is here. */
+  wentElsewhere(handle: number): void {
+    this.#decide(handle, false);
+  }
+
   /** The handle was closed. */
   released(handle: number): void {
     this.#decide(handle, false);
   }
 
-  #begin(handle: number, length: number): void {
-    this.#heads.set(handle, {
-      end: length,
-      answered: Promise.withResolvers(),
-      aheadEnd: 0,
-      used: Promise.withResolvers(),
-    });
+  #begin(handle: number, ends: Pick<Head, "end" | "aheadEnd">): Head {
+    const answered = Promise.withResolvers<void>();
+    const used = Promise.withResolvers<boolean>();
+    const head = { ...ends, answered, used };
+    this.#heads.set(handle, head);
     const [oldest] = this.#heads.keys();
     if (this.#heads.size > HEADS_MAX && oldest !== undefined) this.#decide(oldest, true);
+    return head;
   }
 
   /** Waits for the head's answer, and then a moment for what its reader does next. */

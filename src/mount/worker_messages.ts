@@ -27,9 +27,10 @@ export type WorkerMessage =
   | { type: "ready" }
   | { type: "initialized"; agreed: Negotiated }
   | { type: "deferred"; request: Uint8Array<ArrayBuffer> }
+  | { type: "elsewhere"; handle: number }
   | { type: "interrupted"; uniqueLow: number; uniqueHigh: number }
   | { type: "opened"; version: number }
-  | { type: "released"; handle: number }
+  | { type: "released"; version: number; handle: number }
   | { type: "report"; uses: Float64Array<ArrayBuffer> }
   | { type: "failed"; opcode: number; error: string }
   | { type: "ended"; errno: number };

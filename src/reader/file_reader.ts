@@ -157,6 +157,12 @@ export class FileReader implements AsyncDisposable {
     this.#prefetch.pump();
   }
 
+  /** Whether no origin need be asked for `range`, clipped to the file. */
+  isHere(version: FileVersion, range: ByteRange): boolean {
+    const length = Math.min(range.length, version.size - range.offset);
+    return this.#missing(version, { offset: range.offset, length }).length === 0;
+  }
+
   /**
    * A handle was closed: nothing more is fetched ahead of it. With the version that it was open on,
    * that holds also for reads of it that only the worker has seen.

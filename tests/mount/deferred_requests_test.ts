@@ -38,6 +38,7 @@ async function answering(
     } as unknown as Library,
     reader: {
       read: (_: unknown, __: unknown, options: ReadOptions) => read(options),
+      isHere: () => false,
     } as unknown as FileReader,
     clock: systemClock,
     log: silentLog,
