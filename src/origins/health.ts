@@ -10,6 +10,9 @@ export const FAILURES_MAX: Readonly<Record<OriginKind, number>> = { local: 1, re
 /** Calls whose latency counts. */
 const LATENCIES_MAX = 15;
 
+/** With fewer latencies than this an origin is not compared: the first is of a new connection. */
+const LATENCIES_MIN = 3;
+
 /** A median below this is never slow, in ms. */
 const SLOW_MS_MIN = 250;
 
@@ -39,8 +42,10 @@ export interface Health {
   /** Whether it is offline because it refused us. */
   readonly isDenied: boolean;
   readonly lastError: string | null;
-  /** Latest first. */
+  /** Latest first; of calls that lay side by side only the first to end. */
   readonly latencies: readonly number[];
+  /** When the last of them was seen. */
+  readonly latencySeenMs: number;
   readonly medianMs: number | null;
 }
 
@@ -51,6 +56,7 @@ export const UNKNOWN_HEALTH: Health = {
   isDenied: false,
   lastError: null,
   latencies: [],
+  latencySeenMs: -Infinity,
   medianMs: null,
 };
 
@@ -58,13 +64,19 @@ export const UNKNOWN_HEALTH: Health = {
  * The health after an observation. One answer brings an origin back, whatever was before.
  *
  * Calls that began before the last failure was seen fail from the same cause, and count as one with
- * it: sixteen reads over one broken connection are one failure.
+ * it: sixteen reads over one broken connection are one failure. So are their latencies one: sixteen
+ * reads that waited for one new connection say no more than one of them.
  */
 export function observe(health: Health, seen: Observation, kind: OriginKind): Health {
   switch (seen.kind) {
     case "answered": {
+      const { medianMs, latencySeenMs } = health;
+      const online: Health = { ...UNKNOWN_HEALTH, state: "online" };
+      if (seen.startedMs < latencySeenMs) {
+        return { ...online, latencies: health.latencies, medianMs, latencySeenMs };
+      }
       const latencies = [seen.latencyMs, ...health.latencies.slice(0, LATENCIES_MAX - 1)];
-      return { ...UNKNOWN_HEALTH, state: "online", latencies, medianMs: median(latencies) };
+      return { ...online, latencies, medianMs: median(latencies), latencySeenMs: seen.nowMs };
     }
     case "failed": {
       const isNew = seen.startedMs >= health.failedMs;
@@ -80,6 +92,11 @@ export function observe(health: Health, seen: Observation, kind: OriginKind): He
       return { ...health, state: "offline", failures, failedMs, lastError, isDenied: true };
     }
   }
+}
+
+/** What an origin is compared by, in ms; null as long as too little is known. */
+export function comparableMs({ latencies, medianMs }: Health): number | null {
+  return latencies.length < LATENCIES_MIN ? null : medianMs;
 }
 
 /**

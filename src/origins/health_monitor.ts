@@ -2,7 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Health, HealthState, Observation, OriginKind } from "./health.ts";
-import { observe, slowOnes, UNKNOWN_HEALTH } from "./health.ts";
+import { comparableMs, observe, slowOnes, UNKNOWN_HEALTH } from "./health.ts";
 import { HealthLog } from "./health_log.ts";
 import { letGo } from "./linked_abort.ts";
 import type { Origin } from "./origin.ts";
@@ -219,7 +219,7 @@ export class HealthMonitor implements AsyncDisposable {
     subject.health = observe(before, seen, subject.kind);
     if (seen.kind === "answered") subject.log.answered();
     else subject.log.failed(error);
-    if (before.medianMs !== subject.health.medianMs || before.state !== subject.health.state) {
+    if (before.latencies !== subject.health.latencies || before.state !== subject.health.state) {
       this.#compare();
     }
     if (seen.kind !== "answered") this.#hasten(subject, this.#intervalMs(subject));
@@ -230,7 +230,7 @@ export class HealthMonitor implements AsyncDisposable {
     const subjects = [...this.#subjects.values()];
     const up = subjects.filter(({ health }) => health.state !== "offline");
     this.#slow = slowOnes(
-      new Map(up.map(({ name, health }) => [name, health.medianMs])),
+      new Map(up.map(({ name, health }) => [name, comparableMs(health)])),
       this.#slow,
     );
     for (const subject of subjects) {

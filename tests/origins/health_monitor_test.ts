@@ -270,9 +270,12 @@ Deno.test("HealthMonitor.order() puts the well before the slow, the slow before 
   down(b.origin);
   a.origin.mode = { kind: "slow", ms: 300 };
   c.origin.mode = { kind: "slow", ms: 10 };
-  const checked = health.recheck();
-  await pass(clock, 400, 10);
-  await checked;
+  for (let i = 0; i < 3; i += 1) {
+    assert.deepEqual(order().indexOf("a"), 0, "a single call says little");
+    const checked = health.recheck();
+    await pass(clock, 400, 10);
+    await checked;
+  }
   assert.deepEqual(order(), ["c", "new", "a", "b"]);
   assert.equal(health.of("a").state, "degraded");
   for (const { origin } of [a, b, c]) origin.mode = { kind: "healthy" };
@@ -285,9 +288,11 @@ Deno.test("HealthMonitor calls no origin slow beside one that is offline", async
   const { clock, health } = test;
   const [slow, fast] = [test.watch("slow"), test.watch("fast", "local")];
   slow.origin.mode = { kind: "slow", ms: 300 };
-  const checked = health.recheck();
-  await pass(clock, 400);
-  await checked;
+  for (let i = 0; i < 3; i += 1) {
+    const checked = health.recheck();
+    await pass(clock, 400);
+    await checked;
+  }
   assert.equal(health.of("slow").state, "degraded");
   down(fast.origin);
   const again = health.recheck();

@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import assert from "node:assert/strict";
 import type { Health, Observation } from "../../src/origins/health.ts";
-import { observe, slowOnes, UNKNOWN_HEALTH } from "../../src/origins/health.ts";
+import { comparableMs, observe, slowOnes, UNKNOWN_HEALTH } from "../../src/origins/health.ts";
 
 const answered = (latencyMs: number, nowMs = 0): Observation => ({
   kind: "answered",
   latencyMs,
-  startedMs: nowMs - latencyMs,
+  startedMs: nowMs,
   nowMs,
 });
 const failed = (nowMs: number, startedMs = nowMs): Observation => ({
@@ -66,6 +66,20 @@ Deno.test("observe() keeps the median of the last 15 latencies", () => {
     assert(below <= last.length / 2 && above <= last.length / 2);
   }));
   assert.equal(after("remote", answered(100), answered(200)).medianMs, 150);
+});
+
+Deno.test("observe() takes one latency of calls that lay side by side", () => {
+  const sideBySide = [3, 1, 2].map((i) => answered(700 + i, 0));
+  const [first, ...rest] = sideBySide.map((seen, i) => ({ ...seen, nowMs: 700 + i }));
+  assert(first);
+  const health = after("remote", first, ...rest);
+  assert.deepEqual(health.latencies, [703]);
+  assert.deepEqual(observe(health, answered(30, 702), "remote").latencies, [30, 703]);
+});
+
+Deno.test("comparableMs() is of three latencies at least", () => {
+  assert.equal(comparableMs(after("remote", answered(700), answered(700))), null);
+  assert.equal(comparableMs(after("remote", answered(700), answered(30), answered(30))), 30);
 });
 
 Deno.test("slowOnes() are those above 250 ms and four times another's median", () => {
