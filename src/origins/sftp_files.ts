@@ -21,7 +21,7 @@ export function homeFile(file: string, { env }: Environment): string | undefined
   return home === undefined || home === "" ? undefined : `${home}/${file}`;
 }
 
-/** The text of a file that the user named. Throws `denied`, with what it is for, if it cannot be read. */
+/** The text of a file that the user named. Throws `denied` if it cannot be read, with its use. */
 export async function namedFile(
   file: string,
   { name, what }: { name: string; what: string },

@@ -84,7 +84,7 @@ async function knownHosts(
   return { file: own ?? SYSTEM_FILE, hosts: texts.flatMap((text) => parseKnownHosts(text ?? "")) };
 }
 
-/** All algorithms but those for keys of the types `without`, those for the types `first` in front. */
+/** All algorithms but those of key types `without`, those of the types `first` in front. */
 function algorithmsFor(first: readonly string[], without: ReadonlySet<string>): ServerHostKey[] {
   const types = new Set([...first, ...Object.keys(ALGORITHMS)]).difference(without);
   return [...types].flatMap((type) => ALGORITHMS[type] ?? []);

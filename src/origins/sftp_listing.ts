@@ -92,7 +92,7 @@ export async function listFolder(
   }
 }
 
-/** Says the same of one name as the listing of its folder. Throws `not_found` for what is skipped. */
+/** Says of one name what its folder's listing does. Throws `not_found` for what that skips. */
 export async function statPath(
   session: SftpSession,
   path: string,
@@ -118,7 +118,7 @@ export async function statPath(
   throw sftpError("not_found", path, { op: STAT });
 }
 
-/** The error for a request that failed: a missing name says something only while the root is well. */
+/** The error for a failed request: a missing name says something only while the root is well. */
 export async function explained(
   session: SftpSession,
   error: unknown,

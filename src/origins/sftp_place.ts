@@ -26,7 +26,7 @@ export class SftpPlace {
     throw sftpError("invalid", path, { op, reason: "it is no path below the origin" });
   }
 
-  /** The root with its links resolved; asked again only if `anew`, for the link may lead elsewhere. */
+  /** The root with its links resolved; asked again if `anew`, as a link may lead elsewhere. */
   realRoot(session: SftpSession, anew = false): Promise<string | undefined> {
     const known = this.#real.get(session);
     if (known && !anew) return known;

@@ -13,8 +13,8 @@ const OP = "sftp.read";
 /** Bytes of one READ; see docs/performance.md. */
 const PIECE_BYTES = 64 * 1024;
 
-/** Bytes asked for and not yet answered, for one call: what an SSH window of 2 MiB lets through. */
-const AHEAD_BYTES_MAX = 2 * 1024 * 1024;
+/** Bytes asked for and not yet answered, for one call: half of what an SSH window lets through. */
+const AHEAD_BYTES_MAX = 4 * 1024 * 1024;
 
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
@@ -28,7 +28,8 @@ export interface ReadOptions {
 
 /**
  * Reads a range of a file's version: OPEN and REALPATH, unless the session has it open, then FSTAT,
- * all READs and FSTAT, each group sent together. What the last FSTAT says counts for all that was read before it.
+ * all READs and FSTAT, each group sent together. What the last FSTAT says counts for all that was
+ * read before it.
  *
  * A handle from an earlier read may show a file that was replaced since: it is opened anew, once,
  * before the file counts as changed.

@@ -2,6 +2,7 @@ import type { Client, SFTPWrapper } from "ssh2";
 import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { SftpHandles } from "./sftp_handles.ts";
+import { widenWindow } from "./sftp_window.ts";
 
 /**
  * Longest silence of a server that owes an answer, in ms: then the session is given up. More than
@@ -12,7 +13,7 @@ export const SILENT_MS_MAX = 20_000;
 /** How often a session that has something to wait for looks at its watch, in ms. */
 const TICK_MS = 1_000;
 
-/** Bytes a connection brings at least in a tick if an answer is on its way; keep-alives are less. */
+/** Bytes that come at least in a tick if an answer is on its way; keep-alives are less. */
 const TICK_BYTES_MIN = 512;
 
 /** Longest wait for the end of a connection that was asked to end, in ms. */
@@ -118,6 +119,7 @@ export class SftpSession {
         else resolve(answer);
       };
       try {
+        widenWindow(this.#connection.sftp);
         send(this.#connection.sftp, done);
       } catch (error) {
         done(error instanceof Error ? error : new Error(String(error)));
