@@ -15,6 +15,9 @@ import { SupervisedTasks } from "./supervised.ts";
 /** How often last uses are written, and lists without chunks dropped, in ms. */
 const FLUSH_MS = 5_000;
 
+/** An origin that was away for less is not scanned again at once, in ms: it missed nothing. */
+const SCAN_AFTER_MS = 5_000;
+
 /** Bytes fetched after which the next quiet moment is used to give memory back. */
 const COLLECT_BYTES_MIN = 32 * 1024 * 1024;
 
@@ -97,10 +100,10 @@ async function scanRegularly(parts: BackgroundParts, signal: AbortSignal): Promi
 
 /** Has what an origin missed while it was offline made good as soon as it is back. */
 function onReturn({ health, library }: Cache, scan: () => void): Disposable {
-  const stop = health.onChange(({ name, was, state }) => {
+  const stop = health.onChange(({ name, was, state, offlineMs }) => {
     if (was !== "offline" || state === "offline") return;
     library.originIsBack(name);
-    scan();
+    if (offlineMs >= SCAN_AFTER_MS) scan();
   });
   return { [Symbol.dispose]: stop };
 }
