@@ -3,6 +3,7 @@ import ssh2, { type Algorithms, type Client, type SFTPWrapper } from "ssh2";
 import type { Clock } from "../base/clock.ts";
 import { orAborted } from "../base/concurrency.ts";
 import { type ErrorCode, MusicfsError } from "../base/errors.ts";
+import { releaseCiphers } from "./sftp_ciphers.ts";
 import type { Environment } from "./sftp_files.ts";
 import { keyTypeOf } from "./known_hosts.ts";
 import { type HostKeyCheck, hostKeyCheck } from "./sftp_host_key.ts";
@@ -116,6 +117,7 @@ async function connectOnce(attempt: Attempt, options: ConnectOptions): Promise<S
   } catch (error) {
     client.destroy();
     socket.destroy();
+    releaseCiphers(client);
     throw error;
   } finally {
     timer.abort();

@@ -1,6 +1,7 @@
 import type { Client, SFTPWrapper } from "ssh2";
 import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
+import { releaseCiphers } from "./sftp_ciphers.ts";
 import { SftpHandles } from "./sftp_handles.ts";
 import { widenWindow } from "./sftp_window.ts";
 
@@ -141,6 +142,7 @@ export class SftpSession {
     this.#pending.clear();
     for (const { reject } of pending) reject(this.#ended);
     this.#connection.client.destroy();
+    releaseCiphers(this.#connection.client);
   }
 
   /** Says good-bye to the server and waits a moment for it to be heard. */
