@@ -23,15 +23,16 @@ const KEEPALIVE_MS = 3_000;
 const KEEPALIVES_MAX = 5;
 
 /**
- * All that Deno's crypto can do of what ssh2 knows. CTR needs an eighth less time (measured), but
- * ssh2 never ends its ciphers, so each connection would leave two in Deno's table of resources.
+ * All that Deno's crypto can do of what ssh2 knows, the cheapest first: CTR with a MAC needs a
+ * fifth less time than GCM, for which ssh2 makes a new cipher for each packet: 5.4 and 6.9 ms of CPU
+ * a MB (measured, 1 MiB pieces from OpenSSH 9.2).
  */
 const CIPHERS = [
-  "aes128-gcm@openssh.com",
-  "aes256-gcm@openssh.com",
   "aes128-ctr",
+  "aes128-gcm@openssh.com",
   "aes192-ctr",
   "aes256-ctr",
+  "aes256-gcm@openssh.com",
 ] as const;
 
 /** Errors of the system that say that there is no such name, or none to ask for it. */
