@@ -81,7 +81,9 @@ export class S3Transport {
         const pooled = this.#pooled();
         const connection = pooled ?? await this.#connected(signal);
         try {
-          return await this.#exchange(connection, request, { signal, consume });
+          const exchange = this.#exchange(connection, request, { signal, consume });
+          // Closing it ends the exchange too, but not in every version of Deno (2.8.3).
+          return await orAborted(exchange, signal);
         } catch (error) {
           const isStale = pooled !== undefined && !connection.hasAnswer;
           // A connection that died silently is seldom the only one.
@@ -106,7 +108,10 @@ export class S3Transport {
     let head = `GET ${path} HTTP/1.1\r\n`;
     for (const [name, value] of Object.entries(headers)) head += `${name}: ${value}\r\n`;
     const bytes = new TextEncoder().encode(`${head}\r\n`);
-    const close = (): void => connection.close();
+    const close = (): void => {
+      this.#busy.delete(connection);
+      connection.close();
+    };
     signal.addEventListener("abort", close, { once: true });
     this.#busy.add(connection);
     try {

@@ -33,7 +33,7 @@ Deno.test("S3Transport leaves all idle connections when one of them does not ans
   const abort = new AbortController();
   fake.answer = () => {
     abort.abort(new Error("too late"));
-    return { status: 200, headers: { "content-length": "5" }, body: "", then: "hang" };
+    return { status: 0, then: "hang" };
   };
   await assert.rejects(rig.get(abort.signal), /too late/);
   fake.answer = () => undefined;

@@ -23,7 +23,7 @@ export interface FakeRequest {
 
 /** What is answered. Content-Length is that of the body unless the headers say otherwise. */
 export interface FakeAnswer {
-  /** 0: nothing is answered, and the connection ends. */
+  /** 0: nothing is answered, and the connection ends, or hangs if `then` says so. */
   status: number;
   headers?: Record<string, string>;
   body?: string | Uint8Array;
@@ -213,7 +213,7 @@ function parseRequest(head: string, connection: number): FakeRequest {
 }
 
 function write(socket: net.Socket, { status, headers = {}, body = "", then }: FakeAnswer): void {
-  if (status === 0) return void socket.destroy();
+  if (status === 0) return void (then === "hang" || socket.destroy());
   const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
   const lines = [`HTTP/1.1 ${status} Answer`];
   const all = { "content-length": String(bytes.length), ...headers };
