@@ -14,7 +14,7 @@ import { statusOf } from "./status.ts";
 /** Of these 20 each are an album, and 20 of those an artist. */
 const KEYS = rounds({ ci: 8_000, long: 1_000_000 });
 
-/** Most resident memory while the bucket is learnt, in MiB: 1,000,000 keys took 416, LMDB's map among it. */
+/** Most resident memory during the scan, in MiB: 1,000,000 keys took 416, LMDB's map among it. */
 const SCAN_MIB_MAX = 512;
 
 /** Longest first scan, in ms. */
