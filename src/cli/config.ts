@@ -85,7 +85,7 @@ export function resolveConfig(flags: Flags, sources: ConfigSources): Config {
     gid: first("gid"),
     allowOther: first("allow_other") ?? false,
     bwlimitBytes: first("bwlimit") || undefined,
-    logLevel: first("log_level") ?? "info",
+    logLevel: first("log_level"),
     logFormat: first("log_format") ?? (sources.isJournal ? "journald" : "text"),
   };
 }

@@ -103,7 +103,7 @@ async function runConfigured(
   const config = resolve();
   const decoder = new TextDecoder();
   const log = openLog({
-    level: config.logLevel,
+    level: config.logLevel ?? (parsed.command === "mount" ? "info" : "error"),
     format: config.logFormat,
     clock: context.clock,
     write: (line) => context.stderr.write(decoder.decode(line)),

@@ -27,6 +27,7 @@ export interface Config {
   allowOther: boolean;
   /** Most that is read from all origins together, in bytes a second; undefined: no limit. */
   bwlimitBytes: number | undefined;
-  logLevel: "debug" | "info" | "warning" | "error";
+  /** undefined: info for a daemon, error for a command, whose own lines say what matters. */
+  logLevel: "debug" | "info" | "warning" | "error" | undefined;
   logFormat: "text" | "json" | "journald";
 }

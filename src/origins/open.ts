@@ -2,9 +2,12 @@ import { isAbsolute, resolve } from "node:path/posix";
 import { fileURLToPath } from "node:url";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { LocalOrigin } from "./local.ts";
 import type { Clock } from "../base/clock.ts";
+import { LazyOrigin } from "./lazy.ts";
+import { LocalOrigin } from "./local.ts";
 import type { Origin } from "./origin.ts";
+import { parseS3Url } from "./s3_url.ts";
+import { parseSftpUrl } from "./sftp_url.ts";
 
 /** What is needed to open an origin: the part of its configuration that names it. */
 export interface OriginAddress {
@@ -40,14 +43,18 @@ export async function openOrigin(
     case "file":
       return await LocalOrigin.open(address.name, localPath(address.url), options);
     // Each of these loads a client library of some MB, which only those pay for who ask for it.
-    case "s3": {
-      const { S3Origin } = await import("./s3.ts");
-      return S3Origin.open(address, options);
-    }
-    case "sftp": {
-      const { SftpOrigin } = await import("./sftp.ts");
-      return SftpOrigin.open(address, options);
-    }
+    case "s3":
+      parseS3Url(address.url);
+      return new LazyOrigin(address.name, async () => {
+        const { S3Origin } = await import("./s3.ts");
+        return S3Origin.open(address, options);
+      });
+    case "sftp":
+      parseSftpUrl(address.url);
+      return new LazyOrigin(address.name, async () => {
+        const { SftpOrigin } = await import("./sftp.ts");
+        return SftpOrigin.open(address, options);
+      });
     default:
       throw unusable(address, `"${scheme}" is not one of file, s3 and sftp`);
   }

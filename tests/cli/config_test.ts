@@ -53,7 +53,7 @@ Deno.test("resolveConfig() has the defaults of the contract", () => {
     gid: undefined,
     allowOther: false,
     bwlimitBytes: undefined,
-    logLevel: "info",
+    logLevel: undefined,
     logFormat: "text",
   });
 });

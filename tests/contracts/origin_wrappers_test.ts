@@ -5,6 +5,7 @@ import { exact } from "../../src/origins/exact.ts";
 import { failover, type FailoverMember } from "../../src/origins/failover.ts";
 import { guardOrigin, steady } from "../../src/origins/guarded.ts";
 import { HealthMonitor } from "../../src/origins/health_monitor.ts";
+import { LazyOrigin } from "../../src/origins/lazy.ts";
 import type { Origin } from "../../src/origins/origin.ts";
 import { retrying } from "../../src/origins/retrying.ts";
 import { timeLimited } from "../../src/origins/time_limit.ts";
@@ -73,4 +74,9 @@ testWrapper("retrying(failover()) over guarded origins", (inner, clock) => {
   const health = new HealthMonitor({ clock, log: silentLog, random });
   const origin = guardOrigin(inner, { kind: "remote", clock, health });
   return retrying(failover([member(origin), member(origin)], { clock, health }), { clock, random });
+});
+
+testWrapper("LazyOrigin", (inner) => {
+  const opened = Object.assign(inner, { [Symbol.asyncDispose]: () => Promise.resolve() });
+  return new LazyOrigin(inner.name, () => Promise.resolve(opened));
 });
