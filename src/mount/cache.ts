@@ -131,6 +131,7 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     clock,
     log,
     onChange: (committed) => changes.tell(committed),
+    onTakeover: ({ before, after }) => reader.takeOver(before, after),
   });
   stack.use(library);
   if (opened.created) {

@@ -237,7 +237,8 @@ function find(
   known: FileVersion | undefined,
 ): { version: FileVersion; list: ChunkList } | undefined {
   try {
-    const version = known ?? describe(id);
+    // What is preferred of its sources, and with it its extent's key, may be another by now.
+    const version = describe(id) ?? known;
     if (!version) return undefined;
     const record = index.table("manifests").get(manifestKey(id));
     if (!record) return { version, list: ChunkList.empty(version.size, hash.bytes) };

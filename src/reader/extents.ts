@@ -20,8 +20,10 @@ import type { CacheIndex, ItemName } from "../store/cache_index.ts";
 import { type FileVersion, versionFilePath, type VersionKey } from "../store/file_version.ts";
 import { itemPath, makeFolder } from "../store/layout.ts";
 import { SEGMENT, type Segment } from "../store/lru_eviction.ts";
+import type { Takeover } from "../store/manifests.ts";
 import { type CacheDisk, isFull } from "../store/passthrough.ts";
 import type { Space } from "../store/space.ts";
+import { TakenOver } from "../store/taken_over.ts";
 import {
   blockMark,
   encodeExtentHeader,
@@ -32,6 +34,7 @@ import {
   MAP_ENTRY_BYTES,
 } from "./extent_file.ts";
 import { isTags } from "./tag_regions.ts";
+import { moveExtent } from "./move_extent.ts";
 import { trimExtent } from "./trim_extent.ts";
 
 /** What `Extents` is made of. */
@@ -71,6 +74,7 @@ export class Extents {
   readonly #reader: ExtentReader;
   /** Of the latest call: one read makes several. */
   #lastPlace: Place | undefined;
+  readonly #takenOver = new TakenOver();
   #refusal: MusicfsError | undefined;
 
   constructor(options: ExtentsOptions) {
@@ -105,7 +109,7 @@ export class Extents {
       Math.min(end * BLOCK, version.size) - offset,
     );
     const place = this.#place(version);
-    const keep: ItemName = { kind: "extent", id: Uint8Array.fromHex(place.key) };
+    const keep = itemOf(place);
     const diskBytes = whole.length + place.layout.fileBytes - place.layout.headerAt;
     try {
       space.reserve(diskBytes, { keep });
@@ -207,6 +211,32 @@ export class Extents {
     libc.close(descriptor);
   }
 
+  /** Whether there is an extent of the version, by the index. */
+  has(version: FileVersion): boolean {
+    const { kind, id } = itemOf(this.#place(version));
+    return this.#options.cacheIndex.find(kind, id) !== undefined;
+  }
+
+  /**
+   * Puts the version's extent where it is looked for after a takeover, over what is there. From now on
+   * whatever comes for the version as it was before counts as what it is now.
+   *
+   * @returns what is to be done in the index; undefined for nothing, because there was no extent
+   */
+  rekey({ before, after }: Takeover): (() => void) | undefined {
+    const { cacheIndex, space } = this.#options;
+    const from = this.#place(before);
+    this.#takenOver.note(before, after);
+    this.#lastPlace = undefined;
+    const to = this.#place(after);
+    const old = itemOf(from);
+    const isThere = from.key !== to.key && cacheIndex.find(old.kind, old.id) !== undefined;
+    if (!isThere) return undefined;
+    const moved = moveExtent({ from, to, isOwn: (descriptor) => this.#isOwn(from, descriptor) });
+    if (moved === "new folder") space.madeFolder(folderOf(to.path));
+    return moved ? () => cacheIndex.rename(old, itemOf(to)) : () => cacheIndex.removeAll([old]);
+  }
+
   /** Forgets the extent's size and use; for the transaction before `drop`. */
   forget(version: FileVersion): void {
     this.#options.cacheIndex.remove("extent", Uint8Array.fromHex(this.#place(version).key));
@@ -219,9 +249,10 @@ export class Extents {
 
   #place(version: FileVersion): Place {
     if (this.#lastPlace?.version === version) return this.#lastPlace;
-    const key = this.#options.keyOf(version);
+    const now = this.#takenOver.current(version);
+    const key = this.#options.keyOf(now);
     const path = versionFilePath(`${this.#options.cacheDir}/extents`, key);
-    const header = encodeExtentHeader(version, key);
+    const header = encodeExtentHeader(now, key);
     this.#lastPlace = { version, key, path, layout: extentLayout(version.size), header };
     return this.#lastPlace;
   }
@@ -289,7 +320,7 @@ export class Extents {
   #create(place: Place): number {
     const flags = O_RDWR | O_CREAT | O_EXCL;
     const found = openFile(place.path, flags);
-    const folder = place.path.slice(0, place.path.lastIndexOf("/"));
+    const folder = folderOf(place.path);
     const isNewFolder = found === -ENOENT && makeFolder(folder);
     if (isNewFolder) this.#options.space.madeFolder(folder);
     const descriptor = isNewFolder ? openFile(place.path, flags) : found;
@@ -321,4 +352,12 @@ export class Extents {
       segment,
     });
   }
+}
+
+function itemOf({ key }: Place): ItemName {
+  return { kind: "extent", id: Uint8Array.fromHex(key) };
+}
+
+function folderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/"));
 }

@@ -16,6 +16,7 @@ import { Parts } from "./parts.ts";
 import { Prefetch } from "./prefetch.ts";
 import { pieces, roundsUp } from "./read_ahead.ts";
 import { TailAhead } from "./tail_ahead.ts";
+import { Takeovers } from "./takeovers.ts";
 import { type Task, together } from "./together.ts";
 import { type BringOptions, WholeFiles } from "./whole_files.ts";
 import { windowBytesMax } from "./window_size.ts";
@@ -84,6 +85,7 @@ export class FileReader implements AsyncDisposable {
   readonly #prefetch: Prefetch;
   readonly #tails = new TailAhead();
   readonly #wholeFiles: WholeFiles;
+  readonly #takeovers: Takeovers;
   readonly #closing = new AbortController();
   #reads = 0;
   #failures = 0;
@@ -95,6 +97,7 @@ export class FileReader implements AsyncDisposable {
     this.#options = options;
     this.#chunks = new ChunkReader({ ...options, pinned: ingest.pinned });
     this.#parts = new Parts({ ...options, keeps });
+    this.#takeovers = new Takeovers(options);
     const missing = this.#missing.bind(this);
     const bring = this.#bring.bind(this);
     this.#prefetch = new Prefetch({
@@ -126,6 +129,7 @@ export class FileReader implements AsyncDisposable {
     const target = { offset: range.offset, bytes: new Uint8Array(length) };
     this.#reads += 1;
     try {
+      this.#takeovers.settle(version.id);
       const run = this.#prefetch.read(handle, version, wanted);
       const gaps = this.#fillFromCache(version, target, run);
       this.#tails.read(version.id, wanted);
@@ -197,12 +201,22 @@ export class FileReader implements AsyncDisposable {
    * to stay; it costs a look at each chunk.
    */
   pin(version: FileVersion): void {
+    this.#takeovers.settle(version.id);
     this.#wholeFiles.pin(version);
   }
 
   /** Takes `pin` back; chunks that the `others`, which are pinned too, have in common with it stay. */
   unpin(version: FileVersion, others: Iterable<FileVersion>): void {
+    this.#takeovers.settle(version.id);
     this.#wholeFiles.unpin(version, others);
+  }
+
+  /**
+   * Another origin is preferred for a version's bytes, which are the same: what is cached of them
+   * goes over to the key that they have now. To be called once that is committed. Never throws.
+   */
+  takeOver(before: FileVersion, after: FileVersion): void {
+    this.#takeovers.add(before, after);
   }
 
   stats(): FileReaderStats {
@@ -216,8 +230,9 @@ export class FileReader implements AsyncDisposable {
     };
   }
 
-  /** Resolves when nothing is being fetched ahead or turned into chunks. */
+  /** Resolves when nothing is being fetched ahead, turned into chunks or taken over. */
   async idle(): Promise<void> {
+    await this.#takeovers.idle();
     await this.#prefetch.idle();
     await this.#options.ingest.idle();
   }
@@ -225,6 +240,7 @@ export class FileReader implements AsyncDisposable {
   /** Ends read-ahead and ingest; reads under way are their callers' to end. */
   async close(): Promise<void> {
     this.#closing.abort();
+    await this.#takeovers[Symbol.asyncDispose]();
     await this.#prefetch[Symbol.asyncDispose]();
     await this.#options.ingest[Symbol.asyncDispose]();
   }
@@ -294,6 +310,7 @@ export class FileReader implements AsyncDisposable {
 
   /** What must be fetched of a range, in chunks and beyond them. */
   #missing(version: FileVersion, range: ByteRange): ByteRange[] {
+    this.#takeovers.settle(version.id);
     const list = this.#options.manifests.listOf(version);
     const runs = this.#chunks.missing(list, range)
       .filter((run) => !this.#parts.isInMemory(version, run));
@@ -302,6 +319,7 @@ export class FileReader implements AsyncDisposable {
 
   /** For read-ahead: fetches what is missing of a range, and keeps it. */
   async #bring(version: FileVersion, range: ByteRange, how: HowToFetch): Promise<void> {
+    this.#takeovers.settle(version.id);
     const list = this.#options.manifests.listOf(version);
     const tasks: Task[] = [];
     for (const run of this.#chunks.missing(list, range)) {
@@ -348,6 +366,7 @@ export class FileReader implements AsyncDisposable {
 
   #noteUse(id: number, range: ByteRange): void {
     const { manifests, cacheIndex, describe, extents, ingest } = this.#options;
+    this.#takeovers.settle(id);
     const list = manifests.list(id);
     const [first, end] = list?.covering(range) ?? [0, 0];
     for (let i = first; list && i < end; i += 1) cacheIndex.use("chunk", list.hash(i));

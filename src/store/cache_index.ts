@@ -192,6 +192,18 @@ export class CacheIndex {
     });
   }
 
+  /**
+   * Has an item go by another id from now on, with all that is known of it, in one transaction; what
+   * was known of the other is forgotten. For extents alone: chunks are referenced by their ids.
+   */
+  rename(from: ItemName, to: ItemName): void {
+    this.#write((draft) => {
+      const old = draft.load(from.kind, from.id);
+      draft.load(to.kind, to.id).next = old.next;
+      old.next = undefined;
+    });
+  }
+
   /** What is known of an item, what waits in memory included; undefined if it is not there. */
   find(kind: ItemKind, id: Uint8Array): CacheItem | undefined {
     this.#settle();

@@ -1,4 +1,5 @@
 import { MusicfsError } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
 import {
   checked,
@@ -21,9 +22,10 @@ import {
 import type { CacheIndex, ChunkName } from "./cache_index.ts";
 import { type FileVersion, sourceKeyOf, versionFilePath, type VersionKey } from "./file_version.ts";
 import type { Index, Table } from "./index.ts";
-import { entriesOf, FOLDER_NAMES, makeFolder } from "./layout.ts";
+import { entriesOf, FOLDER_NAMES, idOf, makeFolder } from "./layout.ts";
 import type { CacheDisk } from "./passthrough.ts";
 import type { Space } from "./space.ts";
+import { TakenOver } from "./taken_over.ts";
 
 /** What `Manifests` is made of. */
 export interface ManifestsOptions {
@@ -37,6 +39,12 @@ export interface ManifestsOptions {
   /** xxh128, whatever names the chunks: makes version keys. */
   keyHash: ChunkHash;
   log: Log;
+}
+
+/** A version before and after another origin became its preferred one, with the same bytes. */
+export interface Takeover {
+  before: FileVersion;
+  after: FileVersion;
 }
 
 /** A manifest as it lies on disk, and the key it lies under. */
@@ -66,6 +74,7 @@ export class Manifests {
   readonly #lists = new Map<number, { list: ChunkList; recordBytes: number }>();
   /** Versions that have lost a chunk since `prune`. */
   readonly #suspects = new Set<number>();
+  readonly #takenOver = new TakenOver();
 
   constructor(options: ManifestsOptions) {
     this.#options = options;
@@ -78,6 +87,11 @@ export class Manifests {
   /** The key that a version goes by on disk. */
   keyOf(version: FileVersion): VersionKey {
     return sourceKeyOf(version.sources[0], this.#options.keyHash);
+  }
+
+  /** Whether anything is known of a version's chunks, sound or not. */
+  has(id: number): boolean {
+    return this.#recordedKey(id) !== undefined;
   }
 
   /**
@@ -119,7 +133,8 @@ export class Manifests {
       const same = before !== undefined && isPrefix(before, list) ? before.count : 0;
       if (before && same === 0) cacheIndex.dereference(chunksOf(before, 0));
       cacheIndex.reference(chunksOf(list, same), version.id);
-      const record = encodeManifestRecord(this.keyOf(version), list);
+      const key = this.keyOf(this.#takenOver.current(version));
+      const record = encodeManifestRecord(key, list);
       this.#lists.delete(version.id);
       this.#table.put(manifestKey(version.id), record);
     });
@@ -137,9 +152,37 @@ export class Manifests {
     });
   }
 
+  /**
+   * Puts what is known of versions under the keys that they have after a takeover, together with what
+   * `also` changes in the index, if it is given. Not within a transaction. From now on whatever comes
+   * for a version as it was before counts as what it is now.
+   *
+   * First come the new files, then one commit, then the old files go: a crash in between leaves a
+   * version one file too many, which `prune` finds, and never one too few. When the commit fails,
+   * all is as before, but for files that are missed by nothing but a rebuild.
+   */
+  rekey(takeovers: readonly Takeover[], also?: (() => void) | undefined): void {
+    const moves: { after: FileVersion; list: ChunkList; from: VersionKey }[] = [];
+    for (const { before, after } of takeovers) {
+      this.#takenOver.note(before, after);
+      const from = this.#recordedKey(after.id);
+      const list = from === this.keyOf(after) ? undefined : this.list(after.id);
+      if (from && list?.size === after.size) moves.push({ after, list, from });
+    }
+    if (moves.length === 0 && !also) return;
+    for (const { after, list } of moves) if (list.whole) this.#writeFile(after, list);
+    failpoint("takeover.after_files");
+    this.#options.index.transaction(() => {
+      for (const { after, list } of moves) this.put(after, list);
+      also?.();
+    });
+    failpoint("takeover.after_commit");
+    for (const { from } of moves) this.#removeFile("manifests", from);
+  }
+
   /** Forgets a version: its list, its manifest and its extent. Its chunks stay until evicted. */
   remove(id: number): void {
-    const { index, cacheIndex, cacheDir } = this.#options;
+    const { index, cacheIndex } = this.#options;
     const key = index.transaction(() => {
       const key = this.#recordedKey(id);
       if (key === undefined) return undefined;
@@ -151,18 +194,18 @@ export class Manifests {
       return key;
     });
     if (key === undefined || key === "") return;
-    for (const folder of ["manifests", "extents"]) {
-      libc.unlink(cString(versionFilePath(`${cacheDir}/${folder}`, key)));
-    }
+    for (const folder of ["manifests", "extents"] as const) this.#removeFile(folder, key);
   }
 
   /**
    * Removes the versions of which no chunk is left: those that lost one since the last call, or
-   * with `all` every one. Returns how many.
+   * with `all` every one, and then also manifests on disk that belong to no version. Returns how
+   * many versions.
    */
   prune({ all = false }: { all?: boolean } = {}): number {
     const ids = all ? this.ids() : [...this.#suspects];
     this.#suspects.clear();
+    if (all) this.#removeStrayFiles();
     const dead = ids.filter((id) => this.#isDead(id));
     if (dead.length === 0) return 0;
     this.#options.index.transaction(() => {
@@ -185,6 +228,24 @@ export class Manifests {
     }
   }
 
+  #removeFile(folder: "manifests" | "extents", key: VersionKey): void {
+    libc.unlink(cString(versionFilePath(`${this.#options.cacheDir}/${folder}`, key)));
+  }
+
+  /** Files in `manifests/` that no record names: a crash came between the two. */
+  #removeStrayFiles(): void {
+    const known = new Set<VersionKey>();
+    for (const id of this.ids()) known.add(this.#recordedKey(id) ?? "");
+    // Which file a damaged record stood for is not known.
+    if (known.has("")) return;
+    for (const shard of FOLDER_NAMES) {
+      for (const { name } of entriesOf(`${this.#options.cacheDir}/manifests/${shard}`)) {
+        const isKey = idOf(name, shard)?.length === KEY_BYTES;
+        if (isKey && !known.has(name)) this.#removeFile("manifests", name);
+      }
+    }
+  }
+
   #readFile(path: string, key: VersionKey): ChunkManifest | undefined {
     try {
       const manifest = decodeManifest(Deno.readFileSync(path), { subject: path });
@@ -200,8 +261,9 @@ export class Manifests {
   }
 
   /** Best effort: without the file the track is only lost to a rebuild of the index. */
-  #writeFile(version: FileVersion, list: ChunkList): void {
+  #writeFile(given: FileVersion, list: ChunkList): void {
     const { cacheDir, disk, space, hash } = this.#options;
+    const version = this.#takenOver.current(given);
     const { origin, path, version: originVersion } = version.sources[0];
     const bytes = encodeManifest({
       format: MANIFEST_FORMAT,

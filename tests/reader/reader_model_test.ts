@@ -92,6 +92,18 @@ class World {
     this.rig.reader.release(handle, version.id);
   }
 
+  /** Has the other of two names for the origin be the preferred one; its bytes are the same. */
+  takeOver(): void {
+    const [before, bytes] = this.pick();
+    const { sources: [source] } = before;
+    const origin = source.origin === "nas" ? "twin" : "nas";
+    const after: FileVersion = { ...before, sources: [{ ...source, origin }, source] };
+    this.truth.delete(before);
+    this.truth.set(after, bytes);
+    this.rig.versions.set(after.id, after);
+    this.rig.reader.takeOver(before, after);
+  }
+
   /** Fetches a file as a whole, pins or unpins it. */
   async bringAll(): Promise<void> {
     const [version] = this.pick();
@@ -160,18 +172,18 @@ class World {
   }
 
   #start(): Rig {
-    const flaky: Origin = {
-      name: "nas",
+    const origins = ["nas", "twin"].map((name): Origin => ({
+      name,
       list: (folder, options) => this.origin.list(folder, options),
       stat: (path, options) => this.origin.stat(path, options),
       read: async (file, range, options) => {
         if (!this.down) return await this.origin.read(file, range, options);
         throw new MusicfsError("unavailable", "Down", { op: "test", subject: file.path });
       },
-    };
+    }));
     const { cacheDir, index } = this;
     return new Rig(cacheDir, {
-      origins: [flaky],
+      origins,
       index,
       limitBytes: 10 * MiB,
       readTimeoutMs: 1,
@@ -211,6 +223,7 @@ Deno.test("FileReader and CachedReader never give a wrong byte, whatever happens
       else if (dice < 0.75) await world.readOn();
       else if (dice < 0.79) await world.readTags();
       else if (dice < 0.80) await world.bringAll();
+      else if (dice < 0.815) world.takeOver();
       else if (dice < 0.90) world.spoil();
       else if (dice < 0.93) world.replace(world.below(SIZES.length));
       else if (dice < 0.96) world.evict();
