@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setImmediate } from "node:timers";
 import { enableFailpoints } from "../../src/base/failpoint.ts";
 import { CdcChunker } from "../../src/chunking/cdc_chunker.ts";
 import { MemoryIndex } from "../support/memory_index.ts";
@@ -98,4 +99,62 @@ Deno.test("Ingest stops without a word when there is no room, and goes on when t
   await rig.ingest.idle();
   assert.equal(rig.manifests.list(1)?.whole, true);
   assert.equal(origin.bytesRead, bytes.length);
+});
+
+/** Calls `each` once a turn of the event loop until the ingest is idle. */
+async function eachTurn(rig: Rig, each: () => void): Promise<void> {
+  let done = false;
+  const idle = rig.ingest.idle().then(() => done = true);
+  while (!done) {
+    each();
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+  await idle;
+}
+
+Deno.test("Ingest stores little in one turn of the event loop, so that nobody waits for a window", async () => {
+  await using dir = await tempDir();
+  await using rig = new Rig(dir.path);
+  const bytes = noise(8 * MiB);
+  const version = rig.know(1, "nas", { path: "song.flac", size: bytes.length, version: "v1" });
+  rig.extents.write(version, 0, bytes);
+  const { store, extents } = rig;
+  const [put, read] = [store.put.bind(store), extents.read.bind(extents)];
+  const turn = { stored: 0, read: 0 };
+  const most = { ...turn };
+  store.put = (hash, chunk) => {
+    turn.stored += chunk.length;
+    return put(hash, chunk);
+  };
+  extents.read = (of, offset, into) => {
+    turn.read += into.length;
+    return read(of, offset, into);
+  };
+  rig.ingest.kick(version);
+  await eachTurn(rig, () => {
+    most.stored = Math.max(most.stored, turn.stored);
+    most.read = Math.max(most.read, turn.read);
+    Object.assign(turn, { stored: 0, read: 0 });
+  });
+  assert.equal(rig.manifests.list(1)?.whole, true);
+  assert(most.stored <= 512 * KiB && most.read <= MiB, JSON.stringify(most));
+  assert.equal(rig.ingest.stats().commits, 3);
+});
+
+Deno.test("Ingest does not bring a version back that is forgotten while it works on it", async () => {
+  await using dir = await tempDir();
+  await using rig = new Rig(dir.path);
+  const bytes = noise(8 * MiB);
+  const version = rig.know(1, "nas", { path: "song.flac", size: bytes.length, version: "v1" });
+  rig.extents.write(version, 0, bytes);
+  rig.ingest.kick(version);
+  let removed = false;
+  await eachTurn(rig, () => {
+    if (removed || rig.ingest.stats().commits === 0) return;
+    removed = true;
+    rig.manifests.remove(1);
+  });
+  assert(removed);
+  assert.equal(rig.manifests.list(1), undefined);
+  assert.deepEqual(rig.cacheIndex.totals(), rig.cacheIndex.recount());
 });
