@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { systemClock } from "../../src/base/clock.ts";
 import { MemoryOrigin } from "../support/memory_origin.ts";
+import { rounds } from "../support/scale.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { assertSameBytes, KiB, MiB, noise, Rig } from "./rig.ts";
 
@@ -177,14 +178,15 @@ Deno.test("CachedReader.read() gives true bytes or -1 while its files are being 
   const url = URL.createObjectURL(new Blob([SABOTEUR], { type: "text/javascript" }));
   const saboteur = new Worker(url, { type: "module" });
   URL.revokeObjectURL(url);
-  const { promise: rounds, resolve } = Promise.withResolvers<number>();
+  const { promise: spoilt, resolve } = Promise.withResolvers<number>();
   saboteur.onmessage = ({ data }) => resolve(data);
   saboteur.postMessage({ paths, running });
 
   const worker = rig.cachedReader();
   const counts = { right: 0, missed: 0 };
   const into = new Uint8Array(8 * KiB);
-  for (let i = 0; i < 30_000; i += 1) {
+  const reads = rounds({ ci: 12_000, long: 100_000 });
+  for (let i = 0; i < reads; i += 1) {
     const offset = i * 7919 * 13 % (bytes.length - into.length);
     const n = worker.read(1, offset, into);
     if (n === -1) {
@@ -196,7 +198,7 @@ Deno.test("CachedReader.read() gives true bytes or -1 while its files are being 
     if (i % 1_000 === 0) await new Promise((resolve) => setTimeout(resolve, 0));
   }
   Atomics.store(flag, 0, 0);
-  assert(await rounds > 20);
+  assert(await spoilt > 20);
   saboteur.terminate();
   assert(counts.right > 1_000 && counts.missed > 10, JSON.stringify(counts));
 });
