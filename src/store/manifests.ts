@@ -1,28 +1,13 @@
 import { MusicfsError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
-import {
-  checked,
-  cString,
-  libc,
-  O_CREAT,
-  O_TRUNC,
-  O_WRONLY,
-  openFile,
-  pwriteFully,
-} from "../base/posix.ts";
+import { cString, libc } from "../base/posix.ts";
 import type { ChunkHash } from "../chunking/chunk_hash.ts";
 import { ChunkList } from "../chunking/chunk_list.ts";
-import {
-  type ChunkManifest,
-  decodeManifest,
-  encodeManifest,
-  MANIFEST_FORMAT,
-} from "../chunking/chunk_manifest.ts";
 import type { CacheIndex, ChunkName } from "./cache_index.ts";
 import { type FileVersion, sourceKeyOf, versionFilePath, type VersionKey } from "./file_version.ts";
 import type { Index, Table } from "./index.ts";
-import { entriesOf, FOLDER_NAMES, idOf, makeFolder } from "./layout.ts";
+import { ManifestFiles, type StoredManifest } from "./manifest_files.ts";
 import type { CacheDisk } from "./passthrough.ts";
 import type { Space } from "./space.ts";
 import { TakenOver } from "./taken_over.ts";
@@ -47,18 +32,10 @@ export interface Takeover {
   after: FileVersion;
 }
 
-/** A manifest as it lies on disk, and the key it lies under. */
-export interface StoredManifest {
-  key: VersionKey;
-  manifest: ChunkManifest;
-}
-
 /** Decoded lists that are kept, each about 20 bytes a chunk. */
 const LISTS_MAX = 256;
 
 const KEY_BYTES = 16;
-const FILE_MODE = 0o600;
-const ENOENT = 2;
 
 /**
  * Which chunks the versions consist of: the table `manifests`, and for what is whole the files in
@@ -75,9 +52,11 @@ export class Manifests {
   /** Versions that have lost a chunk since `prune`. */
   readonly #suspects = new Set<number>();
   readonly #takenOver = new TakenOver();
+  readonly #files: ManifestFiles;
 
   constructor(options: ManifestsOptions) {
     this.#options = options;
+    this.#files = new ManifestFiles(options);
     this.#table = options.index.table("manifests");
     options.space.onEvict((kind, idHex) => {
       if (kind === "chunk") this.#noteGone(idHex);
@@ -177,7 +156,7 @@ export class Manifests {
       also?.();
     });
     failpoint("takeover.after_commit");
-    for (const { from } of moves) this.#removeFile("manifests", from);
+    for (const { from } of moves) this.#files.remove(from);
   }
 
   /** Forgets a version: its list, its manifest and its extent. Its chunks stay until evicted. */
@@ -194,7 +173,8 @@ export class Manifests {
       return key;
     });
     if (key === undefined || key === "") return;
-    for (const folder of ["manifests", "extents"] as const) this.#removeFile(folder, key);
+    this.#files.remove(key);
+    libc.unlink(cString(versionFilePath(`${this.#options.cacheDir}/extents`, key)));
   }
 
   /**
@@ -214,79 +194,22 @@ export class Manifests {
     return dead.length;
   }
 
-  /**
-   * All manifests on disk, for a rebuild of the index. Files that are damaged, of a newer musicfs or
-   * lie under a name that is not theirs are left out with a warning.
-   */
-  *files(): Iterable<StoredManifest> {
-    const folder = `${this.#options.cacheDir}/manifests`;
-    for (const shard of FOLDER_NAMES) {
-      for (const { name } of entriesOf(`${folder}/${shard}`)) {
-        const manifest = this.#readFile(`${folder}/${shard}/${name}`, name);
-        if (manifest) yield { key: name, manifest };
-      }
-    }
+  /** All manifests on disk, for a rebuild of the index; see `ManifestFiles`. */
+  files(): Iterable<StoredManifest> {
+    return this.#files.all();
   }
 
-  #removeFile(folder: "manifests" | "extents", key: VersionKey): void {
-    libc.unlink(cString(versionFilePath(`${this.#options.cacheDir}/${folder}`, key)));
+  #writeFile(given: FileVersion, list: ChunkList): void {
+    const version = this.#takenOver.current(given);
+    this.#files.write(this.keyOf(version), version, list);
   }
 
-  /** Files in `manifests/` that no record names: a crash came between the two. */
+  /** Removes the files in `manifests/` that no record names: a crash came between the two. */
   #removeStrayFiles(): void {
     const known = new Set<VersionKey>();
     for (const id of this.ids()) known.add(this.#recordedKey(id) ?? "");
     // Which file a damaged record stood for is not known.
-    if (known.has("")) return;
-    for (const shard of FOLDER_NAMES) {
-      for (const { name } of entriesOf(`${this.#options.cacheDir}/manifests/${shard}`)) {
-        const isKey = idOf(name, shard)?.length === KEY_BYTES;
-        if (isKey && !known.has(name)) this.#removeFile("manifests", name);
-      }
-    }
-  }
-
-  #readFile(path: string, key: VersionKey): ChunkManifest | undefined {
-    try {
-      const manifest = decodeManifest(Deno.readFileSync(path), { subject: path });
-      if (sourceKeyOf(manifest, this.#options.keyHash) === key) return manifest;
-      this.#options.log.warning("Manifest lies under a name that is not its own", { path });
-    } catch (error) {
-      this.#options.log.warning("Manifest cannot be read; the file will be fetched again", {
-        path,
-        error,
-      });
-    }
-    return undefined;
-  }
-
-  /** Best effort: without the file the track is only lost to a rebuild of the index. */
-  #writeFile(given: FileVersion, list: ChunkList): void {
-    const { cacheDir, disk, space, hash } = this.#options;
-    const version = this.#takenOver.current(given);
-    const { origin, path, version: originVersion } = version.sources[0];
-    const bytes = encodeManifest({
-      format: MANIFEST_FORMAT,
-      origin,
-      path,
-      version: originVersion,
-      size: version.size,
-      mtimeNs: version.mtimeNs,
-      hash: hash.name,
-      regions: list.toRegions(),
-    });
-    const key = this.keyOf(version);
-    const target = versionFilePath(`${cacheDir}/manifests`, key);
-    const temporary = `${cacheDir}/tmp/manifest-${key}`;
-    try {
-      space.reserve(bytes.length);
-      const reason = writeAtomically({ target, temporary, bytes });
-      if (reason !== 0) throw disk.failed("manifests.write", target, reason);
-      space.grew(bytes.length);
-    } catch (error) {
-      if (!(error instanceof MusicfsError)) throw error;
-      this.#options.log.debug("Manifest was not written", { target, error });
-    }
+    if (!known.has("")) this.#files.removeAllBut(known);
   }
 
   /** In the middle of an eviction: only reads. The item is still known. */
@@ -370,23 +293,4 @@ function isPrefix(list: ChunkList, longer: ChunkList): boolean {
     if (list.hashes[i] !== longer.hashes[i]) return false;
   }
   return list.frontier === longer.starts[list.count];
-}
-
-/** Writes a file in the manner of the cache: aside, then renamed. 0 or the errno that stopped it. */
-function writeAtomically(
-  { target, temporary, bytes }: {
-    target: string;
-    temporary: string;
-    bytes: Uint8Array<ArrayBuffer>;
-  },
-): number {
-  const descriptor = openFile(temporary, O_WRONLY | O_CREAT | O_TRUNC, FILE_MODE);
-  if (descriptor < 0) return -descriptor;
-  let result = pwriteFully(descriptor, bytes, 0);
-  libc.close(descriptor);
-  const rename = (): number => checked(libc.rename(cString(temporary), cString(target)));
-  if (result >= 0) result = rename();
-  if (result === -ENOENT && makeFolder(target.slice(0, target.lastIndexOf("/")))) result = rename();
-  if (result < 0) libc.unlink(cString(temporary));
-  return result < 0 ? -result : 0;
 }
