@@ -1,23 +1,21 @@
 import type { ByteRange } from "../base/bytes.ts";
 import { MusicfsError } from "../base/errors.ts";
-import { FETCH_BYTES_MAX, SMALL_FETCH_BYTES_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
-import type { ContentFetcher, FetchOptions } from "../fetch/content_fetcher.ts";
+import type { ContentFetcher } from "../fetch/content_fetcher.ts";
 import type { CacheIndex } from "../store/cache_index.ts";
 import type { CasStore } from "../store/cas_store.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import type { Manifests } from "../store/manifests.ts";
 import type { CacheDisk } from "../store/passthrough.ts";
-import { copyInto, overlap, type Target } from "./byte_ranges.ts";
-import { ChunkReader, type ChunkRun, type RunOptions } from "./chunk_reader.ts";
+import { ChunkReader } from "./chunk_reader.ts";
 import type { Extents } from "./extents.ts";
 import type { Ingest } from "./ingest.ts";
 import { Parts } from "./parts.ts";
+import { Pieces } from "./pieces.ts";
 import { Prefetch } from "./prefetch.ts";
-import { pieces, roundsUp } from "./read_ahead.ts";
 import { TailAhead } from "./tail_ahead.ts";
 import { Takeovers } from "./takeovers.ts";
-import { type Task, together } from "./together.ts";
+import { together } from "./together.ts";
 import { type BringOptions, WholeFiles } from "./whole_files.ts";
 import { windowBytesMax } from "./window_size.ts";
 
@@ -63,13 +61,6 @@ export interface FileReaderStats {
   memoryBytes: number;
 }
 
-/** How a range is fetched. */
-interface HowToFetch {
-  readonly signal: AbortSignal;
-  /** Whether nobody waits for it yet. */
-  readonly isBackground: boolean;
-}
-
 /**
  * The bytes of files, from chunks and extents where they are here and sound, and from the origins
  * where not. On the main thread; the FUSE worker's `CachedReader` has looked already.
@@ -82,6 +73,7 @@ export class FileReader implements AsyncDisposable {
   readonly #options: FileReaderOptions;
   readonly #chunks: ChunkReader;
   readonly #parts: Parts;
+  readonly #pieces: Pieces;
   readonly #prefetch: Prefetch;
   readonly #tails = new TailAhead();
   readonly #wholeFiles: WholeFiles;
@@ -89,8 +81,6 @@ export class FileReader implements AsyncDisposable {
   readonly #closing = new AbortController();
   #reads = 0;
   #failures = 0;
-  #cacheBytes = 0;
-  #originBytes = 0;
 
   constructor(options: FileReaderOptions) {
     const { keeps = true, ingest } = options;
@@ -98,8 +88,16 @@ export class FileReader implements AsyncDisposable {
     this.#chunks = new ChunkReader({ ...options, pinned: ingest.pinned });
     this.#parts = new Parts({ ...options, keeps });
     this.#takeovers = new Takeovers(options);
-    const missing = this.#missing.bind(this);
-    const bring = this.#bring.bind(this);
+    const pieces = new Pieces({
+      ...options,
+      chunks: this.#chunks,
+      parts: this.#parts,
+      takeovers: this.#takeovers,
+      closing: this.#closing.signal,
+    });
+    this.#pieces = pieces;
+    const missing = pieces.missing.bind(pieces);
+    const bring = pieces.bring.bind(pieces);
     this.#prefetch = new Prefetch({
       ...options,
       isHere: (version, range) => missing(version, range).length === 0,
@@ -131,7 +129,7 @@ export class FileReader implements AsyncDisposable {
     try {
       this.#takeovers.settle(version.id);
       const run = this.#prefetch.read(handle, version, wanted);
-      const gaps = this.#fillFromCache(version, target, run);
+      const gaps = this.#pieces.fill(version, target, run);
       this.#tails.read(version.id, wanted);
       const isCold = handle !== 0 && gaps.length > 0;
       const tail = isCold ? this.#tails.headRead(version, wanted) : undefined;
@@ -164,7 +162,7 @@ export class FileReader implements AsyncDisposable {
   /** Whether no origin need be asked for `range`, clipped to the file. */
   isHere(version: FileVersion, range: ByteRange): boolean {
     const length = Math.min(range.length, version.size - range.offset);
-    return this.#missing(version, { offset: range.offset, length }).length === 0;
+    return this.#pieces.missing(version, { offset: range.offset, length }).length === 0;
   }
 
   /**
@@ -223,8 +221,7 @@ export class FileReader implements AsyncDisposable {
     return {
       reads: this.#reads,
       failures: this.#failures,
-      cacheBytes: this.#cacheBytes,
-      originBytes: this.#originBytes,
+      ...this.#pieces.counters,
       ...this.#chunks.counters,
       memoryBytes: this.#parts.memoryBytes,
     };
@@ -251,108 +248,6 @@ export class FileReader implements AsyncDisposable {
 
   get #closed(): boolean {
     return this.#closing.signal.aborted;
-  }
-
-  /** Copies what is here, without a pause, and gives the ways to fill the gaps. */
-  #fillFromCache(version: FileVersion, target: Target, run: number): Task[] {
-    const list = this.#options.manifests.listOf(version);
-    const { offset, bytes: { length } } = target;
-    const gaps: Task[] = [];
-    let missing = 0;
-    for (const chunks of this.#chunks.fill(list, target)) {
-      if (this.#parts.copyFromMemory(version, chunks, target)) continue;
-      missing += overlap(target, chunks).length;
-      gaps.push((signal) => this.#fetchChunks(version, chunks, { target, signal }));
-    }
-    const from = Math.max(offset, list.frontier);
-    if (from < offset + length) {
-      const rest = { offset: from, length: offset + length - from };
-      for (const gap of this.#parts.fill(version, rest, target)) {
-        missing += overlap(target, gap).length;
-        const wanted = roundsUp(run) ? this.#roundedUp(version, gap, rest) : gap;
-        gaps.push((signal) => this.#fetchGap(version, wanted, { target, signal }));
-      }
-    }
-    this.#cacheBytes += length - missing;
-    return gaps;
-  }
-
-  /** A gap at the end of what is read, with what is missing after it, as a small fetch. */
-  #roundedUp(version: FileVersion, gap: ByteRange, read: ByteRange): ByteRange {
-    if (gap.offset + gap.length < read.offset + read.length) return gap;
-    const small = { offset: gap.offset, length: SMALL_FETCH_BYTES_MAX };
-    const [longer] = this.#parts.missing(version, small);
-    return longer?.offset === gap.offset && longer.length > gap.length ? longer : gap;
-  }
-
-  async #fetchChunks(
-    version: FileVersion,
-    run: ChunkRun,
-    { target, signal }: { target: Target; signal: AbortSignal },
-  ): Promise<void> {
-    const how = this.#runOptions(version, run, { signal, isBackground: false });
-    const bytes = await this.#chunks.fetch(version, run, how);
-    this.#originBytes += copyInto(target, { offset: run.offset, bytes });
-  }
-
-  async #fetchGap(
-    version: FileVersion,
-    gap: ByteRange,
-    { target, signal }: { target: Target; signal: AbortSignal },
-  ): Promise<void> {
-    const parts = pieces(gap.offset, gap.offset + gap.length, FETCH_BYTES_MAX);
-    const tasks = parts.map((part) => async (either: AbortSignal): Promise<void> => {
-      const bytes = await this.#fetch(version, part, { signal: either, isBackground: false });
-      this.#originBytes += copyInto(target, { offset: part.offset, bytes });
-    });
-    await together(tasks, signal);
-  }
-
-  /** What must be fetched of a range, in chunks and beyond them. */
-  #missing(version: FileVersion, range: ByteRange): ByteRange[] {
-    this.#takeovers.settle(version.id);
-    const list = this.#options.manifests.listOf(version);
-    const runs = this.#chunks.missing(list, range)
-      .filter((run) => !this.#parts.isInMemory(version, run));
-    return [...runs, ...this.#parts.missing(version, range)];
-  }
-
-  /** For read-ahead: fetches what is missing of a range, and keeps it. */
-  async #bring(version: FileVersion, range: ByteRange, how: HowToFetch): Promise<void> {
-    this.#takeovers.settle(version.id);
-    const list = this.#options.manifests.listOf(version);
-    const tasks: Task[] = [];
-    for (const run of this.#chunks.missing(list, range)) {
-      if (this.#parts.isInMemory(version, run)) continue;
-      tasks.push(async (signal) => {
-        await this.#chunks.fetch(version, run, this.#runOptions(version, run, { ...how, signal }));
-      });
-    }
-    for (const gap of this.#parts.missing(version, range)) {
-      tasks.push(async (signal) => {
-        await this.#fetch(version, gap, { ...how, signal });
-      });
-    }
-    await together(tasks, how.signal);
-  }
-
-  #runOptions(version: FileVersion, run: ChunkRun, how: HowToFetch): RunOptions {
-    const notKept = (bytes: Uint8Array<ArrayBuffer>): void => {
-      if (!this.#closed) this.#parts.keepInMemory(version, run.offset, bytes);
-    };
-    return { ...how, notKept };
-  }
-
-  #fetch(
-    version: FileVersion,
-    range: ByteRange,
-    how: HowToFetch,
-  ): Promise<Uint8Array<ArrayBuffer>> {
-    const keep = (offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
-      if (!this.#closed) this.#parts.keep(version, offset, bytes);
-    };
-    const options: FetchOptions & HowToFetch = { ...how, keep };
-    return this.#options.fetcher.fetch(version, range, options);
   }
 
   #windowMax(readers: number): number {
