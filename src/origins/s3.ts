@@ -3,7 +3,7 @@ import type { Log } from "../base/log.ts";
 import type { OpenOptions, OriginAddress } from "./open.ts";
 import type { CallOptions, Origin, OriginEntry, OriginFile } from "./origin.ts";
 import { PartialRead } from "./partial_read.ts";
-import { S3Client } from "./s3_client.ts";
+import { type S3Answer, S3Client } from "./s3_client.ts";
 import { s3Error, type S3Task } from "./s3_errors.ts";
 import {
   bareEtag,
@@ -14,14 +14,10 @@ import {
   readPage,
   type S3Page,
 } from "./s3_listing.ts";
-import type { HttpAnswer } from "./s3_http.ts";
 import { parseS3Url } from "./s3_url.ts";
 
 /** Most keys of a page; a server may give fewer. Source: ListObjectsV2. */
 const PAGE_KEYS_MAX = 1_000;
-
-/** Bytes of a page: 1,000 keys of 1,024 bytes, each percent-encoded, and what stands around them. */
-const PAGE_BYTES_MAX = 8 * 1024 * 1024;
 
 /** Keys that are looked at to describe one name: it is the first, its folder seldom far behind. */
 const STAT_KEYS_MAX = 10;
@@ -32,6 +28,7 @@ const EMPTY_PAGES_MAX = 1_000;
 /** What an S3 origin is made of. */
 export interface S3OriginParts {
   client: S3Client;
+  bucket: string;
   /** What all its keys begin with, "" or with a `/` at its end. */
   prefix: string;
   log: Log;
@@ -45,22 +42,30 @@ export interface S3OriginParts {
  */
 export class S3Origin implements Origin, AsyncDisposable {
   readonly #client: S3Client;
+  readonly #bucket: string;
   readonly #prefix: string;
   readonly #log: Log;
   /** Whether keys that cannot be names were logged since the root was last listed. */
   #told = false;
 
-  constructor(readonly name: string, { client, prefix, log }: S3OriginParts) {
+  constructor(readonly name: string, { client, bucket, prefix, log }: S3OriginParts) {
     this.#client = client;
+    this.#bucket = bucket;
     this.#prefix = prefix;
     this.#log = log;
   }
 
   /** Connects nothing. Throws `invalid` for a URL that cannot be used. */
   static open({ name, url }: OriginAddress, { log, clock, env }: OpenOptions): S3Origin {
-    const address = parseS3Url(url);
-    const client = new S3Client({ address, env, clock });
-    return new S3Origin(name, { client, prefix: address.prefix, log });
+    const endpoint = env("AWS_ENDPOINT_URL_S3") || env("AWS_ENDPOINT_URL") || undefined;
+    const address = parseS3Url(url, { endpoint });
+    const { bucket, prefix } = address;
+    return new S3Origin(name, {
+      client: new S3Client({ address, env, clock }),
+      bucket,
+      prefix,
+      log,
+    });
   }
 
   async *list(folder: string, options: CallOptions): AsyncIterable<OriginEntry> {
@@ -109,13 +114,10 @@ export class S3Origin implements Origin, AsyncDisposable {
       throw s3Error(task, "invalid", `${bytes} are not in its ${file.size} bytes`);
     }
     if (length === 0) return new Uint8Array(0);
-    const headers = {
-      range: `bytes=${offset}-${offset + length - 1}`,
-      "if-match": `"${file.version}"`,
-    };
-    return await this.#client.get({ key, headers }, { task, signal, onProgress }, (answer) => {
+    const request = { key, range, version: file.version };
+    return await this.#client.read(request, { task, signal, onProgress }, (answer) => {
       checkAnswer(answer, { file, range, task });
-      return readBody(answer, { length, task, onProgress });
+      return readBody(answer.body, { length, task, onProgress });
     });
   }
 
@@ -146,21 +148,9 @@ export class S3Origin implements Origin, AsyncDisposable {
   }
 
   async #page(prefix: string, token: string | undefined, options: PageOptions): Promise<S3Page> {
-    const { task, keysMax, onProgress } = options;
-    const query = {
-      ...(token === undefined ? {} : { "continuation-token": token }),
-      delimiter: "/",
-      "encoding-type": "url",
-      "list-type": "2",
-      "max-keys": String(keysMax),
-      prefix,
-    };
-    const read = (answer: HttpAnswer): Promise<string | undefined> =>
-      answer.readText({ bytesMax: PAGE_BYTES_MAX, onProgress });
-    const xml = await this.#client.get({ key: "", query }, options, read);
-    const result = xml === undefined
-      ? { reason: "the server's listing broke off" }
-      : readPage(xml, prefix);
+    const { task, keysMax } = options;
+    const answer = await this.#client.list({ prefix, token, keysMax }, options);
+    const result = readPage(answer, { bucket: this.#bucket, prefix });
     if ("page" in result) return result.page;
     throw s3Error(task, "unavailable", result.reason);
   }
@@ -226,18 +216,18 @@ function hasKeys({ objects, prefixes }: S3Page): boolean {
 
 /** Throws unless the answer is for these bytes of this version. */
 function checkAnswer(
-  answer: HttpAnswer,
+  answer: S3Answer,
   { file, range, task }: { file: OriginFile; range: ByteRange; task: S3Task },
 ): void {
   const { status, headers } = answer;
   const { offset, length } = range;
-  const etag = headers.get("etag");
+  const etag = headers["etag"];
   if (etag === undefined) throw s3Error(task, "unavailable", "the server's answer has no ETag");
   if (bareEtag(etag) !== file.version) {
     throw s3Error(task, "changed", "it is not the version that was indexed");
   }
   if (status === 206) {
-    const found = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(headers.get("content-range") ?? "");
+    const found = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(headers["content-range"] ?? "");
     const [, first, last, size] = found ?? [];
     if (Number(first) !== offset || Number(last) !== offset + length - 1) {
       throw s3Error(task, "unavailable", "the server answered with other bytes than asked for");
@@ -252,7 +242,7 @@ function checkAnswer(
       "the server answered with the whole file; it knows no ranges",
     );
   }
-  const announced = headers.get("content-length");
+  const announced = headers["content-length"];
   if (announced !== undefined && Number(announced) !== length) {
     throw s3Error(
       task,
@@ -263,7 +253,7 @@ function checkAnswer(
 }
 
 async function readBody(
-  answer: HttpAnswer,
+  body: ReadableStream<Uint8Array>,
   { length, task, onProgress }: {
     length: number;
     task: S3Task;
@@ -271,7 +261,7 @@ async function readBody(
   },
 ): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(length);
-  const received = await answer.readInto(bytes, onProgress);
+  const received = await readInto(bytes, body, onProgress);
   if (received === length) return bytes;
   if (received > length) {
     throw s3Error(task, "unavailable", "the server sent more bytes than asked for");
@@ -284,4 +274,27 @@ async function readBody(
   const context = { op: task.op, subject: task.path };
   if (received === 0) throw s3Error(task, "unavailable", "the server's answer broke off at once");
   throw new PartialRead(message, { ...context, received: bytes.slice(0, received) });
+}
+
+/**
+ * Fills `into` with the body. A body that breaks off, or is ended by its signal, is short.
+ *
+ * @returns bytes that came; more than `into` holds if there were more
+ */
+async function readInto(
+  into: Uint8Array<ArrayBuffer>,
+  body: ReadableStream<Uint8Array>,
+  onProgress: (() => void) | undefined,
+): Promise<number> {
+  const reader = body.getReader();
+  const next = (): Promise<Uint8Array | undefined> =>
+    reader.read().then(({ value }) => value, () => undefined);
+  let at = 0;
+  for (let piece = await next(); piece; piece = await next()) {
+    onProgress?.();
+    if (at + piece.length > into.length) return at + piece.length;
+    into.set(piece, at);
+    at += piece.length;
+  }
+  return at;
 }

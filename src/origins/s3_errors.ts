@@ -1,9 +1,6 @@
 import { type ErrorCode, MusicfsError } from "../base/errors.ts";
-import type { TransportError } from "./s3_transport.ts";
-import { parseXml, textOf } from "./s3_xml.ts";
-
-/** Bytes of an error answer that are looked at. */
-export const ERROR_BYTES_MAX = 64 * 1024;
+import type { Diagnosis } from "./s3_diagnosis.ts";
+import type { Endpoint } from "./s3_fetch.ts";
 
 /** What was being done, for the message. `op` is `s3.list`, `s3.stat` or `s3.read`. */
 export interface S3Task {
@@ -76,7 +73,8 @@ const BY_SYSTEM_CODE: Readonly<Record<string, string>> = {
   ENETUNREACH: "the network cannot be reached",
   ENOTFOUND: "its host name is unknown (DNS)",
   EPIPE: "the server closed the connection",
-  HTTP: "its answer is not HTTP",
+  NONE: "the server closed the connection, or its answer is not HTTP",
+  PROXY: "no answer through the proxy that HTTP_PROXY or HTTPS_PROXY names",
 };
 
 /** An error with a code of musicfs; nothing in it comes from the server but a word of letters. */
@@ -96,11 +94,11 @@ export function isAboutCredentials({ code }: ErrorAnswer): boolean {
   return CREDENTIAL_CODES.has(code);
 }
 
-/** The server's word for an error, from its answer's body; "" if it is no answer of S3. */
-export function errorCodeIn(body: string | undefined): string {
-  const root = body === undefined ? undefined : parseXml(body);
-  const code = root?.name === "Error" ? textOf(root, "Code")?.trim() ?? "" : "";
-  return /^[A-Za-z][A-Za-z0-9.]{0,63}$/.test(code) ? code : "";
+/** The server's word for an error that the SDK has read; "" if it is no answer of S3. */
+export function errorCodeOf(error: Error | undefined): string {
+  // Its name is of the SDK's making where the server's answer has none.
+  const code = error !== undefined && "Code" in error ? error.Code : undefined;
+  return typeof code === "string" && /^[A-Za-z][A-Za-z0-9.]{0,63}$/.test(code) ? code : "";
 }
 
 /** What an answer that is no success means. `nowMs` is this machine's clock. */
@@ -146,19 +144,16 @@ function byStatus(status: number, region: string | undefined): Meaning {
 }
 
 /** What a call without an answer means. */
-export function transportError(
-  error: TransportError,
+export function noAnswerError(
+  { code, detail }: Diagnosis,
   task: S3Task,
-  { endpoint }: { endpoint: string },
+  { protocol, hostname, port }: Endpoint,
 ): MusicfsError {
-  const { code, detail } = error;
-  const at = `${endpoint}: `;
+  const at = `${protocol}//${hostname}${port === undefined ? "" : `:${port}`}: `;
   if (code === "TLS") return s3Error(task, "denied", at + tlsReason(detail));
-  if (code === "ETIMEDOUT") {
-    return s3Error(task, "timed_out", `${at}no connection in time`, error);
-  }
+  if (code === "ETIMEDOUT") return s3Error(task, "timed_out", `${at}no connection in time`);
   const reason = BY_SYSTEM_CODE[code] ?? `the connection failed (${code})`;
-  return s3Error(task, "unavailable", at + reason, error);
+  return s3Error(task, "unavailable", at + reason);
 }
 
 /** The text decides no more than which advice stands behind it. */

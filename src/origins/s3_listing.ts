@@ -1,7 +1,7 @@
 /** What a page of ListObjectsV2 says, and what it makes of a folder. Pure: no clock, no I/O. */
 
+import type { _Object, ListObjectsV2CommandOutput } from "@aws-sdk/client-s3";
 import type { OriginEntry } from "./origin.ts";
-import { parseXml, textOf, type XmlElement } from "./s3_xml.ts";
 
 /** One object below a prefix. */
 export interface S3Object {
@@ -24,63 +24,77 @@ export interface S3Page {
 }
 
 /** What can stand between the quotes of an ETag, and be sent back in a header. */
-const ETAG = /^[!#-~]{1,512}$/;
+const ETAG_TEXT = /^[!#-~]{1,512}$/;
 
 /** A page, or why an answer is none. */
 export type PageOrReason = { page: S3Page } | { reason: string };
 
+/** Names of access points, which are not those of the buckets behind them. */
+const ALIAS = /-s3alias$|--ol-s3$/;
+
 /**
- * Reads an answer to ListObjectsV2 with `encoding-type=url`.
+ * Reads an answer to ListObjectsV2 with `EncodingType: "url"`, which the SDK does not undo.
  *
  * An answer that leaves any doubt is refused: what a listing does not name may be deleted on its
- * word. Keys that do not begin with `prefix` show that it answers another question.
+ * word, and the SDK makes an empty listing of any XML. Keys that do not begin with `prefix` show
+ * that it answers another question.
  */
-export function readPage(xml: string, prefix: string): PageOrReason {
-  const root = parseXml(xml);
-  if (!root) return { reason: "its answer is not whole, well-formed XML" };
-  if (root.name !== "ListBucketResult") return { reason: "its answer is not a ListBucketResult" };
+export function readPage(
+  answer: ListObjectsV2CommandOutput,
+  { bucket, prefix }: { bucket: string; prefix: string },
+): PageOrReason {
+  const { Contents = [], CommonPrefixes = [] } = answer;
   const page: S3Page = { objects: [], prefixes: [], undecodable: 0, nextToken: undefined };
-  const decode = textOf(root, "EncodingType") === "url" ? urlDecoded : (text: string) => text;
-  let count = 0;
-  for (const child of root.children) {
-    const isObject = child.name === "Contents";
-    if (!isObject && child.name !== "CommonPrefixes") continue;
-    count += 1;
-    const encoded = textOf(child, isObject ? "Key" : "Prefix");
-    if (encoded === undefined || encoded === "") return { reason: "it lists a key without a name" };
+  const decode = answer.EncodingType === "url" ? urlDecoded : (text: string) => text;
+  const isOther = (given: string | undefined, asked: string): boolean =>
+    given !== undefined && given !== asked && decode(given) !== asked;
+  if ((!ALIAS.test(bucket) && isOther(answer.Name, bucket)) || isOther(answer.Prefix, prefix)) {
+    return { reason: "its listing is not the one that was asked for" };
+  }
+  for (const listed of [...Contents, ...CommonPrefixes]) {
+    const encoded = "Key" in listed ? listed.Key : "Prefix" in listed ? listed.Prefix : undefined;
+    if (typeof encoded !== "string" || encoded === "") {
+      return { reason: "it lists a key without a name" };
+    }
     const key = decode(encoded);
     if (key === undefined) page.undecodable += 1;
     else if (!key.startsWith(prefix)) return { reason: "it lists keys that were not asked for" };
-    else if (!isObject) page.prefixes.push(key);
+    else if (!("Key" in listed)) page.prefixes.push(key);
     else {
-      const object = objectOf(child, key);
+      const object = objectOf(key, listed);
       if (!object) return { reason: "it lists a key without a sound size, time or ETag" };
       page.objects.push(object);
     }
   }
-  return checked(page, { root, count });
+  return checked(page, answer);
 }
 
-function checked(page: S3Page, { root, count }: { root: XmlElement; count: number }): PageOrReason {
-  const keyCount = textOf(root, "KeyCount");
-  if (keyCount !== undefined && keyCount.trim() !== String(count)) {
-    return { reason: `its listing announces ${keyCount.slice(0, 20)} keys and names ${count}` };
+function checked(page: S3Page, answer: ListObjectsV2CommandOutput): PageOrReason {
+  const { KeyCount, IsTruncated, NextContinuationToken, Contents, CommonPrefixes } = answer;
+  const count = (Contents?.length ?? 0) + (CommonPrefixes?.length ?? 0);
+  if (typeof IsTruncated !== "boolean") {
+    return { reason: "its listing does not say whether it is complete" };
   }
-  const truncated = textOf(root, "IsTruncated")?.trim();
-  if (truncated === "false") return { page };
-  if (truncated !== "true") return { reason: "its listing does not say whether it is complete" };
-  page.nextToken = textOf(root, "NextContinuationToken");
+  if (KeyCount !== count) {
+    const announced = KeyCount === undefined ? "no number of" : KeyCount;
+    return { reason: `its listing announces ${announced} keys and names ${count}` };
+  }
+  if (!IsTruncated) {
+    // The SDK takes whatever is not "true" for false.
+    if (NextContinuationToken) return { reason: "its listing is complete and goes on" };
+    return { page };
+  }
+  page.nextToken = NextContinuationToken;
   if (page.nextToken) return { page };
   return { reason: "its listing is cut short and does not say how it goes on" };
 }
 
-function objectOf(element: XmlElement, key: string): S3Object | undefined {
-  const size = textOf(element, "Size")?.trim() ?? "";
-  const time = textOf(element, "LastModified")?.trim() ?? "";
-  const etag = bareEtag(textOf(element, "ETag") ?? "");
-  const ms = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z$/.test(time) ? Date.parse(time) : NaN;
-  if (!/^\d{1,15}$/.test(size) || Number.isNaN(ms) || !ETAG.test(etag)) return undefined;
-  return { key, size: Number(size), mtimeNs: BigInt(ms) * 1_000_000n, etag };
+function objectOf(key: string, { Size, LastModified, ETag }: _Object): S3Object | undefined {
+  const ms = LastModified instanceof Date ? LastModified.getTime() : NaN;
+  const etag = typeof ETag === "string" ? bareEtag(ETag) : "";
+  if (Size === undefined || !Number.isSafeInteger(Size) || Size < 0) return undefined;
+  if (Number.isNaN(ms) || !ETAG_TEXT.test(etag)) return undefined;
+  return { key, size: Size, mtimeNs: BigInt(ms) * 1_000_000n, etag };
 }
 
 /** An ETag without its quotes: some servers list it with, some without them. */

@@ -31,6 +31,7 @@ export interface S3Address {
  * Reads `s3://bucket/prefix?endpoint=URL&region=NAME`; a `+` is a plus everywhere.
  *
  * Further options: `style=virtual|path`, `profile=NAME`, `ca_file=FILE`, `anonymous=true`.
+ * `endpoint` is that of the environment, for a URL that names none.
  * Throws `invalid` for anything else, with neither a value nor a user of the URL in the message.
  *
  * @example
@@ -46,7 +47,10 @@ export interface S3Address {
  * });
  * ```
  */
-export function parseS3Url(url: string): S3Address {
+export function parseS3Url(
+  url: string,
+  { endpoint: elsewhere }: { endpoint?: string | undefined } = {},
+): S3Address {
   const match = /^s3:\/\/([^/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?(#.*)?$/is.exec(url);
   if (!match) throw unusable("s3://", "write s3://bucket/prefix?endpoint=URL&region=NAME");
   const [, bucket = "", path = "", query = "", fragment] = match;
@@ -62,7 +66,7 @@ export function parseS3Url(url: string): S3Address {
   const shown = `s3://${bucket}`;
   if (fragment !== undefined) throw unusable(shown, 'write "#" as %23');
   const options = readOptions(query, shown);
-  const endpoint = endpointOf(options.get("endpoint"), shown);
+  const endpoint = endpointOf(options.get("endpoint") ?? elsewhere, shown);
   return {
     bucket,
     prefix: prefixOf(path, shown),

@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
-import { systemClock } from "../../src/base/clock.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { type ErrorCode, MusicfsError } from "../../src/base/errors.ts";
 import type { Log } from "../../src/base/log.ts";
 import { plainFields } from "../../src/base/log_fields.ts";
-import { openOrigin } from "../../src/origins/open.ts";
 import type { OriginEntry } from "../../src/origins/origin.ts";
 import { PartialRead } from "../../src/origins/partial_read.ts";
 import { S3Origin } from "../../src/origins/s3.ts";
 import { type Held, type OriginFixture, testOriginContract } from "../contracts/origin_contract.ts";
 import { contents, errorAnswer, type FakeAnswer, FakeS3, listing } from "../support/fake_s3.ts";
 import { tempDir } from "../support/temp_dir.ts";
+import { VirtualClock } from "../support/virtual_clock.ts";
 
 const SECRET = "very-secret-key";
 const TOKEN = "very-secret-token";
@@ -19,7 +19,7 @@ const KEYS: Record<string, string> = {
   AWS_SESSION_TOKEN: TOKEN,
 };
 const SONG = new Uint8Array(1_000).map((_, i) => i % 251);
-const COMPLETE = "<IsTruncated>false</IsTruncated>";
+const COMPLETE = "<KeyCount>1</KeyCount><IsTruncated>false</IsTruncated>";
 const noSignal = (): { signal: AbortSignal } => ({ signal: new AbortController().signal });
 
 testOriginContract("S3Origin at a server in memory", async (held) => {
@@ -111,12 +111,16 @@ Deno.test("S3Origin.list() never takes garbage for an empty or complete listing"
   await using fake = await FakeS3.start();
   await using fixture = opened(fake);
   const page = listing(COMPLETE + contents("a", 1));
-  const truncated = "<IsTruncated>true</IsTruncated>";
+  const truncated = "<KeyCount>1</KeyCount><IsTruncated>true</IsTruncated>";
+  const empty = truncated.replace("1", "0");
   const token = "<NextContinuationToken>same</NextContinuationToken>";
   const answers: [FakeAnswer, RegExp][] = [
-    [{ status: 200, body: "" }, /not whole, well-formed XML/],
-    [{ status: 200, body: "<html><body>Log in</body></html>" }, /not a ListBucketResult/],
-    [{ status: 200, body: page.slice(0, -20) }, /not whole/],
+    [{ status: 200, body: "" }, /does not say whether it is complete/],
+    [
+      { status: 200, body: "<html><body>Log in</body></html>" },
+      /does not say whether it is complete/,
+    ],
+    [{ status: 200, body: page.slice(0, -20) }, /not one of S3/],
     [
       {
         status: 200,
@@ -127,9 +131,9 @@ Deno.test("S3Origin.list() never takes garbage for an empty or complete listing"
       /broke off/,
     ],
     [{ status: 200, body: listing(contents("a", 1)) }, /does not say whether it is complete/],
-    [{ status: 200, body: listing(`<KeyCount>3</KeyCount>${COMPLETE}`) }, /announces 3 keys/],
-    [{ status: 200, body: listing(truncated) }, /does not say how it goes on/],
-    [{ status: 200, body: listing(truncated + token) }, /does not get on/],
+    [{ status: 200, body: listing(COMPLETE) }, /announces 1 keys and names 0/],
+    [{ status: 200, body: listing(empty) }, /does not say how it goes on/],
+    [{ status: 200, body: listing(empty + token) }, /does not get on/],
     [{ status: 200, body: listing(truncated + token + contents("a", 1)) }, /does not get on/],
     [{ status: 404, body: "Not Found" }, /404, without an error of S3/],
     [{ status: 200, body: "x".repeat(9 * 1024 * 1024) }, /broke off/],
@@ -361,6 +365,119 @@ Deno.test("S3Origin tells refused connections, broken ones, unknown hosts and ot
   }
 });
 
+Deno.test("S3Origin is unavailable where what answers does not speak HTTP, or cuts its head short", async () => {
+  const head = 'HTTP/1.1 206 Partial Content\r\nETag: "e"\r\nContent-Length: 9\r\n' +
+    "Content-Range: bytes 0-8/9\r\n\r\n";
+  const whole = `${head}123456789`;
+  const answers = [
+    "hello\r\n\r\n",
+    "HTTP/2 200\r\n\r\n",
+    "HTTP/1.1 20 OK\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+    "HTTP/1.1 101 Switching\r\n\r\n",
+    "HTTP/1.1 100 Continue\r\n\r\n",
+    `HTTP/1.1 200 OK\r\n${"A: a\r\n".repeat(100_000)}\r\n`,
+    ...Array.from({ length: whole.length / 8 }, (_, i) => whole.slice(0, i * 8)),
+  ];
+  let answer = "";
+  await using server = answering(() => answer);
+  await using fixture = openedAt(`s3://music?endpoint=http://127.0.0.1:${server.port}`);
+  const file = { path: "a", size: 9, version: "e" };
+  const read = (): Promise<Uint8Array> =>
+    fixture.origin.read(file, { offset: 0, length: 9 }, noSignal());
+  for (answer of answers) await rejects("unavailable", read(), /./);
+  answer = whole;
+  assert.equal(new TextDecoder().decode(await read()), "123456789");
+});
+
+Deno.test("S3Origin.read() never takes a chunked body that is cut short for a whole one", async () => {
+  const head = 'HTTP/1.1 206 Partial Content\r\nETag: "e"\r\nTransfer-Encoding: chunked\r\n' +
+    "Content-Range: bytes 0-8/9\r\n\r\n";
+  const bodies = ["4\r\n1234\r\n5\r\n5678", "x\r\n", "-1\r\n", "4\r\n12345\r\n0\r\n\r\n", ""];
+  let answer = "";
+  await using server = answering(() => answer);
+  await using fixture = openedAt(`s3://music?endpoint=http://127.0.0.1:${server.port}`);
+  const file = { path: "a", size: 9, version: "e" };
+  const read = (): Promise<Uint8Array> =>
+    fixture.origin.read(file, { offset: 0, length: 9 }, noSignal());
+  for (const body of [...bodies, "9\r\n123456789\r\n3\r\nabc\r\n0\r\n\r\n"]) {
+    answer = head + body;
+    await rejects("unavailable", read(), /broke off|more bytes/);
+  }
+  answer = `${head}4\r\n1234\r\n5\r\n56789\r\n0\r\n\r\n`;
+  assert.equal(new TextDecoder().decode(await read()), "123456789");
+});
+
+Deno.test("S3Origin sends at most 32 requests at once, and uses their connections again", async () => {
+  await using fake = await FakeS3.start();
+  await using fixture = opened(fake);
+  fake.put("song", SONG);
+  const abort = new AbortController();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  fake.answer = () => {
+    if (fake.requests.length === 32) resolve();
+    return { status: 0, then: "hang" };
+  };
+  const { signal } = abort;
+  const hanging = Array.from({ length: 40 }, () => fixture.origin.stat("song", { signal }));
+  const ended = Promise.allSettled(hanging);
+  await promise;
+  await systemClock.sleep(20);
+  assert.equal(fake.requests.length, 32);
+  abort.abort(new Error("enough"));
+  await ended;
+  fake.answer = () => undefined;
+  const before = fake.connections;
+  for (let turn = 0; turn < 20; turn += 1) {
+    await Promise.all(Array.from({ length: 8 }, () => fixture.origin.stat("song", noSignal())));
+  }
+  assert(fake.connections - before <= 16, String(fake.connections - before));
+});
+
+Deno.test("S3Origin leaves all idle connections after a call that waited in vain", async () => {
+  await using fake = await FakeS3.start();
+  const clock = new VirtualClock();
+  await using fixture = openedAt(fake.url(), KEYS, clock);
+  fake.put("song", SONG);
+  const stat = (signal: AbortSignal): Promise<OriginEntry> =>
+    fixture.origin.stat("song", { signal });
+  const { signal } = new AbortController();
+  await Promise.all(Array.from({ length: 8 }, () => stat(signal)));
+  for (const [waitMs, isLeft] of [[1_000, false], [2_000, true]] as const) {
+    const { connections } = fake;
+    const abort = new AbortController();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    fake.answer = () => {
+      resolve();
+      return { status: 0, then: "hang" };
+    };
+    const call = assert.rejects(stat(abort.signal), /too late/);
+    await promise;
+    await clock.advance(waitMs);
+    abort.abort(new Error("too late"));
+    await call;
+    fake.answer = () => undefined;
+    await stat(signal);
+    assert.equal((fake.requests.at(-1)?.connection ?? 0) > connections, isLeft, String(waitMs));
+  }
+});
+
+Deno.test("S3Origin, disposed of, ends the calls under way", async () => {
+  await using fake = await FakeS3.start();
+  await using fixture = opened(fake);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  fake.answer = () => {
+    resolve();
+    return { status: 0, then: "hang" };
+  };
+  const call = rejects("unavailable", fixture.origin.stat("a", noSignal()), /was closed/);
+  await promise;
+  await fixture.origin[Symbol.asyncDispose]();
+  await call;
+});
+
 Deno.test("S3Origin sends no header that a key or a version would break in two", async () => {
   await using fake = await FakeS3.start();
   const broken = { ...KEYS, AWS_SESSION_TOKEN: `${TOKEN}\r\nx-other: 1` };
@@ -441,15 +558,26 @@ Deno.test("S3Origin reads rotated keys anew when the old ones are refused, witho
 
 Deno.test("S3Origin.open() connects nothing, reads nothing and refuses what makes no address", async () => {
   const options = { log: silent(), clock: systemClock, env: () => undefined };
-  const opened = await openOrigin({ name: "s3", url: "s3://music/x" }, options);
-  assert(opened instanceof S3Origin && opened.name === "s3");
+  const opened = S3Origin.open({ name: "s3", url: "s3://music/x" }, options);
   await opened[Symbol.asyncDispose]();
   for (const url of ["s3://music?secret=x", "s3://a--use1-az4--x-s3?region=us-east-1"]) {
-    await assert.rejects(openOrigin({ name: "s3", url }, options), (error) => {
+    assert.throws(() => S3Origin.open({ name: "s3", url }, options), (error) => {
       assert(error instanceof MusicfsError && error.code === "invalid");
       return true;
     });
   }
+});
+
+Deno.test("S3Origin takes the endpoint of the environment where its URL names none", async () => {
+  await using fake = await FakeS3.start();
+  fake.put("song", SONG);
+  const variables = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"];
+  for (const name of variables) {
+    await using fixture = openedAt("s3://music", { ...KEYS, [name]: fake.endpoint });
+    assert.equal((await fixture.origin.stat("song", noSignal())).size, 1_000);
+  }
+  await using named = openedAt(fake.url(), { ...KEYS, AWS_ENDPOINT_URL: "http://127.0.0.1:1" });
+  assert.equal((await named.origin.stat("song", noSignal())).size, 1_000);
 });
 
 interface Opened extends AsyncDisposable {
@@ -467,10 +595,36 @@ function opened(fake: FakeS3, prefix = ""): Opened & Pick<OriginFixture, "origin
   };
 }
 
-function openedAt(url: string, env = KEYS): Opened {
-  const options = { log: silent(), clock: systemClock, env: (name: string) => env[name] };
+function openedAt(url: string, env = KEYS, clock: Clock = systemClock): Opened {
+  const options = { log: silent(), clock, env: (name: string) => env[name] };
   const origin = S3Origin.open({ name: "bucket", url }, options);
   return { origin, [Symbol.asyncDispose]: () => origin[Symbol.asyncDispose]() };
+}
+
+/** A server that answers with these very bytes, and then ends the connection. */
+function answering(answer: () => string): AsyncDisposable & { port: number } {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const one = async (connection: Deno.TcpConn): Promise<void> => {
+    using _closed = connection;
+    const asked = await connection.read(new Uint8Array(16_384)).catch(() => null);
+    if (asked === null) return;
+    const bytes = new TextEncoder().encode(answer());
+    for (let at = 0; at < bytes.length;) {
+      at += await connection.write(bytes.subarray(at)).catch(() => bytes.length);
+    }
+  };
+  const served = (async () => {
+    const ones: Promise<void>[] = [];
+    for await (const connection of listener) ones.push(one(connection));
+    await Promise.all(ones);
+  })();
+  return {
+    port: listener.addr.port,
+    async [Symbol.asyncDispose](): Promise<void> {
+      listener.close();
+      await served;
+    },
+  };
 }
 
 /** A log that lets no secret pass. */
