@@ -72,6 +72,11 @@ export function nextDiscOf(names: readonly string[], current: string): string | 
   });
 }
 
+/** What counts as one kind of file to whoever goes through a folder: all audio, else the extension. */
+export function kindOfFile(name: string): string {
+  return isAudio(name) ? "audio" : `.${extensionOf(name)}`;
+}
+
 function isAudio(name: string): boolean {
   return AUDIO.has(extensionOf(name));
 }

@@ -10,6 +10,7 @@ import { type FolderChange, Library } from "../library/library.ts";
 import { Namespace } from "../library/namespace.ts";
 import { ROOT_ID } from "../library/node_id.ts";
 import { rebuildNamespace } from "../library/rebuild.ts";
+import { NextFiles } from "../library/next_files.ts";
 import { nextTrack } from "../library/next_track.ts";
 import { BandwidthLimit } from "../origins/bandwidth.ts";
 import { type GuardedOrigin, guardOrigin, steady } from "../origins/guarded.ts";
@@ -107,6 +108,7 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
   const namespace = new Namespace(index);
   const ingest = new Ingest({ ...stored, index, chunker: new CdcChunker(), log });
   const describe = namespace.version.bind(namespace);
+  const nextFiles = new NextFiles(namespace);
   const digest = hash.digest.bind(hash);
   const reader = new FileReader({
     ...stored,
@@ -115,6 +117,7 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     digest,
     describe,
     nextTrack: (version) => nextTrack(namespace, version.id),
+    scan: { after: nextFiles.after.bind(nextFiles), clock },
     keeps: config.cache !== "off",
     log,
   });

@@ -169,7 +169,10 @@ async function startMount(
     directRoots,
     passthrough: directRoots.length > 0 && uid === 0,
     readAheadBytes,
-    opened: (version) => holdOpen(cache, version),
+    opened: (version) => {
+      cache.reader.opened(version);
+      holdOpen(cache, version);
+    },
     nonce: 1 + Math.floor(options.random() * 2 ** 20),
     clock: options.clock,
     log: options.log,

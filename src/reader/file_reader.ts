@@ -1,4 +1,5 @@
 import type { ByteRange } from "../base/bytes.ts";
+import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { ContentFetcher } from "../fetch/content_fetcher.ts";
@@ -13,6 +14,8 @@ import type { Ingest } from "./ingest.ts";
 import { Parts } from "./parts.ts";
 import { Pieces } from "./pieces.ts";
 import { Prefetch } from "./prefetch.ts";
+import type { FilesAfter } from "./scan_ahead.ts";
+import { ScanPrefetch } from "./scan_prefetch.ts";
 import { TailAhead } from "./tail_ahead.ts";
 import { Takeovers } from "./takeovers.ts";
 import { together } from "./together.ts";
@@ -34,6 +37,8 @@ export interface FileReaderOptions {
   describe: (id: number) => FileVersion | undefined;
   /** The track that is played after this one, to be fetched before that one ends; default none. */
   nextTrack?: ((version: FileVersion) => FileVersion | undefined) | undefined;
+  /** The files that a scan of the library comes to next; default none. */
+  scan?: { after: FilesAfter; clock: Clock } | undefined;
   /** Whether what is fetched is written to this disk; default true. What is there is read anyway. */
   keeps?: boolean | undefined;
   log: Log;
@@ -76,6 +81,7 @@ export class FileReader implements AsyncDisposable {
   readonly #pieces: Pieces;
   readonly #prefetch: Prefetch;
   readonly #tails = new TailAhead();
+  readonly #scan: ScanPrefetch | undefined;
   readonly #wholeFiles: WholeFiles;
   readonly #takeovers: Takeovers;
   readonly #closing = new AbortController();
@@ -98,12 +104,15 @@ export class FileReader implements AsyncDisposable {
     this.#pieces = pieces;
     const missing = pieces.missing.bind(pieces);
     const bring = pieces.bring.bind(pieces);
-    this.#prefetch = new Prefetch({
-      ...options,
-      isHere: (version, range) => missing(version, range).length === 0,
-      bring,
-      windowMax: (readers) => this.#windowMax(readers),
-    });
+    const isHere = (version: FileVersion, range: ByteRange): boolean =>
+      missing(version, range).length === 0;
+    const ahead = { ...options, isHere, bring };
+    const windowMax = this.#windowMax.bind(this);
+    this.#prefetch = new Prefetch({ ...ahead, windowMax });
+    if (options.scan) {
+      const isBusy = (): boolean => this.#prefetch.isBusy;
+      this.#scan = new ScanPrefetch({ ...ahead, ...options.scan, isBusy, tails: this.#tails });
+    }
     const mend = (version: FileVersion, range: ByteRange, signal: AbortSignal): Promise<unknown> =>
       this.read(version, range, { signal, handle: 0 });
     this.#wholeFiles = new WholeFiles({ ...options, keeps, missing, bring, mend });
@@ -136,6 +145,7 @@ export class FileReader implements AsyncDisposable {
       const filled = gaps.length > 0 ? together(gaps, signal) : undefined;
       if (tail) this.#prefetch.bringNow(version, tail);
       this.#prefetch.pump();
+      if (handle !== 0) this.#scan?.read(version, wanted, isCold);
       await filled;
       if (isCold) this.#tails.headDone(version.id);
     } catch (error) {
@@ -157,6 +167,12 @@ export class FileReader implements AsyncDisposable {
     }
     this.#tails.reported();
     this.#prefetch.pump();
+    this.#scan?.pump();
+  }
+
+  /** A file was opened whose bytes may not all be here: a scan has come so far. */
+  opened(version: number): void {
+    if (!this.#closed) this.#scan?.opened(version);
   }
 
   /** Whether no origin need be asked for `range`, clipped to the file. */
@@ -230,6 +246,7 @@ export class FileReader implements AsyncDisposable {
   /** Resolves when nothing is being fetched ahead, turned into chunks or taken over. */
   async idle(): Promise<void> {
     await this.#takeovers.idle();
+    await this.#scan?.idle();
     await this.#prefetch.idle();
     await this.#options.ingest.idle();
   }
@@ -238,6 +255,7 @@ export class FileReader implements AsyncDisposable {
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#takeovers[Symbol.asyncDispose]();
+    await this.#scan?.[Symbol.asyncDispose]();
     await this.#prefetch[Symbol.asyncDispose]();
     await this.#options.ingest[Symbol.asyncDispose]();
   }
@@ -275,6 +293,7 @@ export class FileReader implements AsyncDisposable {
     }
     this.#tails.read(id, range);
     this.#prefetch.passed(id, range);
+    this.#scan?.passed(id, range);
   }
 }
 

@@ -82,11 +82,18 @@ export class Prefetch implements AsyncDisposable {
   readonly #hungry = new Set<Handle>();
   readonly #streaming = new Set<Handle>();
   readonly #tasks = new Set<Promise<void>>();
+  /** Those of them that are ahead of readers. */
+  #underWay = 0;
   readonly #options: PrefetchOptions;
   readonly #stop = new AbortController();
 
   constructor(options: PrefetchOptions) {
     this.#options = options;
+  }
+
+  /** Whether something is on its way ahead of a reader. */
+  get isBusy(): boolean {
+    return this.#underWay > 0;
   }
 
   /** Notes a read of a handle; handle 0 is nobody's. Bytes that it has read in sequence. */
@@ -280,9 +287,11 @@ export class Prefetch implements AsyncDisposable {
   #fetchFor(handle: Handle, piece: Piece): void {
     const counter = piece.version === handle.version ? "underWay" : "nextUnderWay";
     handle[counter] += 1;
+    this.#underWay += 1;
     const { signal } = handle.stop;
     const ended = this.#bring(piece, { signal, isBackground: true }).then((isRetryable) => {
       handle[counter] -= 1;
+      this.#underWay -= 1;
       if (!isRetryable || signal.aborted) return;
       askAgain(handle, piece);
       this.#hungry.delete(handle);

@@ -26,6 +26,8 @@ interface SeenFile {
   tail: number;
   /** Whether its tail was fetched with its head: then reads of it are only heard of by reports. */
   readonly fetched: boolean;
+  /** Whether it was fetched ahead of its reader, who may never come; false once that came. */
+  isAhead: boolean;
   /** Reports that had come when its head had been read; undefined before that. */
   reports: number | undefined;
 }
@@ -42,11 +44,16 @@ export class TailAhead {
   #reports = 0;
 
   /**
-   * Notes a read that begins at a file's head and found nothing of it here.
+   * Notes a read that begins at a file's head and found nothing of it here; or that the head is
+   * fetched ahead, with `isAhead`.
    *
    * @returns the part of its tail to fetch in the same moment: whole blocks
    */
-  headRead(version: FileVersion, range: ByteRange): ByteRange | undefined {
+  headRead(
+    version: FileVersion,
+    range: ByteRange,
+    { isAhead = false } = {},
+  ): ByteRange | undefined {
     const { id, size } = version;
     const { headEnd, tailStart } = tagRegions(size);
     if (range.offset >= headEnd || tailStart <= headEnd) return undefined;
@@ -55,15 +62,17 @@ export class TailAhead {
     const start = Math.floor((size - length) / EXTENT_BLOCK_BYTES) * EXTENT_BLOCK_BYTES;
     const fetched = length > 0 && range.offset + range.length <= start;
     const end = range.offset + range.length;
-    this.#files.push({ id, size, end, tail: 0, fetched, reports: undefined });
+    this.#files.push({ id, size, end, tail: 0, fetched, isAhead, reports: undefined });
     if (this.#files.length > FILES_MAX) this.#files.shift();
     return fetched ? { offset: start, length: size - start } : undefined;
   }
 
-  /** The read that `headRead` was told of was answered. */
+  /** The read that `headRead` was told of was answered, or who was fetched ahead of has come. */
   headDone(id: number): void {
     const file = this.#find(id);
-    if (file) file.reports ??= this.#reports;
+    if (!file) return;
+    file.isAhead = false;
+    file.reports ??= this.#reports;
   }
 
   /** Notes any read of a file. */
@@ -90,6 +99,7 @@ export class TailAhead {
     const known: SeenFile[] = [];
     let unconfirmed = 0;
     for (const [i, file] of this.#files.entries()) {
+      if (file.isAhead) continue;
       const isOpen = i >= this.#files.length - OPEN_FILES_MAX;
       const isUnknown = file.tail === 0 && (file.fetched ? this.#mayBeToldOf(file) : isOpen);
       if (!isUnknown) known.push(file);
