@@ -213,8 +213,9 @@ export class Extents {
 
   /** Whether there is an extent of the version, by the index. */
   has(version: FileVersion): boolean {
-    const { kind, id } = itemOf(this.#place(version));
-    return this.#options.cacheIndex.find(kind, id) !== undefined;
+    const { cacheIndex, keyOf } = this.#options;
+    const { kind, id } = itemOf({ key: keyOf(this.#takenOver.current(version)) });
+    return cacheIndex.find(kind, id) !== undefined;
   }
 
   /**
@@ -225,13 +226,14 @@ export class Extents {
    */
   rekey({ before, after }: Takeover): (() => void) | undefined {
     const { cacheIndex, space } = this.#options;
-    const from = this.#place(before);
+    const isThere = this.has(before);
+    const from = isThere ? this.#place(before) : undefined;
     this.#takenOver.note(before, after);
     this.#lastPlace = undefined;
+    if (!from) return undefined;
     const to = this.#place(after);
+    if (from.key === to.key) return undefined;
     const old = itemOf(from);
-    const isThere = from.key !== to.key && cacheIndex.find(old.kind, old.id) !== undefined;
-    if (!isThere) return undefined;
     const moved = moveExtent({ from, to, isOwn: (descriptor) => this.#isOwn(from, descriptor) });
     if (moved === "new folder") space.madeFolder(folderOf(to.path));
     return moved ? () => cacheIndex.rename(old, itemOf(to)) : () => cacheIndex.removeAll([old]);
@@ -354,7 +356,7 @@ export class Extents {
   }
 }
 
-function itemOf({ key }: Place): ItemName {
+function itemOf({ key }: { key: VersionKey }): ItemName {
   return { kind: "extent", id: Uint8Array.fromHex(key) };
 }
 
