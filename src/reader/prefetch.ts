@@ -14,6 +14,7 @@ import {
   isInSequence,
   isStreaming,
   nextPiece,
+  piecesAtOnce,
   READ_AHEAD_START,
   type ReadAheadState,
   windowBeyond,
@@ -26,9 +27,8 @@ const HANDLES_MAX = 4096;
 /** Files of which only the worker's reads are known; each is remembered as if it were a handle. */
 const UNSEEN_MAX = 64;
 
-/** Pieces on their way ahead of readers at once: over all handles, and for one of them. */
+/** Pieces on their way ahead of readers at once, over all handles. */
 const PREFETCHES_MAX = 12;
-const PREFETCHES_PER_HANDLE = 8;
 
 /** And for the tracks after its own, of which nothing is fetched beside pieces of its own. */
 const PREFETCHES_OF_NEXT = 2;
@@ -356,7 +356,7 @@ function isPastEnd({ state, version }: Handle): boolean {
 /** Whether one more piece may be fetched for it. */
 function hasPlace(handle: Handle): boolean {
   const { underWay, nextUnderWay } = handle;
-  if (!isPastEnd(handle)) return underWay < PREFETCHES_PER_HANDLE;
+  if (!isPastEnd(handle)) return underWay < piecesAtOnce(handle.state);
   return underWay === 0 && nextUnderWay < PREFETCHES_OF_NEXT;
 }
 

@@ -28,6 +28,8 @@ export interface Played {
   /** Times the buffer ran empty after sound had started. */
   stalls: number;
   stalledMs: number;
+  /** When the last stall began, from the first sound on; 0 for none. */
+  lastStallMs: number;
   /** From `open` to sound. */
   startMs: number;
   playedBytes: number;

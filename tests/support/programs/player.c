@@ -85,7 +85,7 @@ int main(int argc, char **argv) {
   pthread_mutex_lock(&lock);
   while (buffered + READ_BYTES <= buffer_max && !at_end) pthread_cond_wait(&changed, &lock);
   pthread_mutex_unlock(&lock);
-  double start = now_ms(), last = start, stalled = 0, played = 0, lowest = buffered;
+  double start = now_ms(), last = start, stalled = 0, played = 0, lowest = buffered, last_stall = 0;
   int stalls = 0, silent = 0;
   printf("playing\n");
   fflush(stdout);
@@ -98,7 +98,7 @@ int main(int argc, char **argv) {
       if (at_end) {
         played += buffered, finished = 1;
       } else {
-        if (!silent) stalls++;
+        if (!silent) stalls++, last_stall = last - start;
         stalled += now - last, silent = 1;
       }
     } else {
@@ -114,7 +114,7 @@ int main(int argc, char **argv) {
   }
   pthread_join(id, NULL);
   printf("{\"stalls\":%d,\"stalledMs\":%.0f,\"startMs\":%.0f,\"playedBytes\":%.0f,"
-         "\"lowestBufferBytes\":%.0f,\"errno\":%d,\"differs\":%s}\n",
-         stalls, stalled, start - begun, played, lowest, failure, differs ? "true" : "false");
+         "\"lastStallMs\":%.0f,\"lowestBufferBytes\":%.0f,\"errno\":%d,\"differs\":%s}\n",
+         stalls, stalled, start - begun, played, last_stall, lowest, failure, differs ? "true" : "false");
   return 0;
 }
