@@ -99,6 +99,7 @@ export class S3Client implements AsyncDisposable {
   readonly #calls = new Set<LinkedAbort>();
   #transport: Promise<Transport> | undefined;
   #region: Promise<string> | undefined;
+  #isClosed = false;
 
   /** Throws `invalid` for a bucket and a region that make no address. */
   constructor(options: S3ClientOptions) {
@@ -148,8 +149,9 @@ export class S3Client implements AsyncDisposable {
     });
   }
 
-  /** Closes every connection; calls under way fail. */
+  /** Closes every connection; calls under way and later ones fail. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
     const opened = this.#transport;
     this.#transport = undefined;
     for (const call of this.#calls) call.abort(OVER);
@@ -162,6 +164,7 @@ export class S3Client implements AsyncDisposable {
   ): Promise<T> {
     const { signal, task } = options;
     signal.throwIfAborted();
+    if (this.#isClosed) throw s3Error(task, "unavailable", "the origin was closed");
     const transport = await orAborted(this.#connect(task), signal);
     return await transport.fetch.run(() => this.#signedCall(transport, options, run), signal);
   }
@@ -212,10 +215,11 @@ export class S3Client implements AsyncDisposable {
     } catch (error) {
       const { head } = exchange;
       if (signal.aborted) {
-        if (!head && clock.monotonic() - startMs >= SILENT_MS_MIN) fetch.renew();
+        const isSilent = !head && clock.monotonic() - startMs >= SILENT_MS_MIN;
+        if (isSilent && !this.#isClosed) fetch.renew();
         throw signal.reason;
       }
-      if (call.signal.aborted) throw s3Error(task, "unavailable", "the origin was closed");
+      if (this.#isClosed) throw s3Error(task, "unavailable", "the origin was closed");
       return failure(error, exchange, task);
     } finally {
       this.#calls.delete(call);
@@ -271,7 +275,10 @@ export class S3Client implements AsyncDisposable {
   }
 }
 
-/** What an error of the SDK is. No cause is passed on: the SDK's errors quote what the server sent. */
+/**
+ * What an error of the SDK means. It is passed on as no cause: it quotes what the server sent, and
+ * servers send secrets back.
+ */
 function failure(
   error: unknown,
   { head, endpoint }: S3Exchange,
@@ -287,7 +294,11 @@ function failure(
   if (error instanceof HeaderError) {
     throw s3Error(task, "denied", "a key or token holds a line break; check the credentials");
   }
-  throw s3Error(task, "denied", "the SDK makes no request of it; check region and endpoint");
+  throw s3Error(
+    task,
+    "denied",
+    "the SDK makes no request of it; check region, endpoint and ~/.aws/config",
+  );
 }
 
 function errorAnswer(

@@ -9,7 +9,7 @@ const CONNECT_MS_MAX = 3_000;
 /** How long a diagnosis stands, in ms: many calls fail at once. */
 const VALID_MS = 3_000;
 
-/** What sends `fetch` to another machine than the endpoint. */
+/** What sends `fetch` to another machine than the endpoint, which NO_PROXY may undo. */
 const PROXY_VARIABLES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
 /** Codes of errors to which Deno gives none, or not in all versions. */
@@ -46,10 +46,7 @@ export class S3Diagnosis {
 
   /** Takes up to 3 s, and is not made anew for as long. Never throws. */
   async of(endpoint: Endpoint): Promise<Diagnosis> {
-    const { clock, env } = this.#options;
-    if (PROXY_VARIABLES.some((name) => env(name) || env(name.toLowerCase()))) {
-      return { code: "PROXY", detail: "" };
-    }
+    const { clock } = this.#options;
     if (this.#last && clock.monotonic() < this.#last.endMs) return await this.#last.made;
     const last = { made: this.#diagnose(endpoint), endMs: Infinity };
     this.#last = last;
@@ -59,8 +56,11 @@ export class S3Diagnosis {
   }
 
   async #diagnose(endpoint: Endpoint): Promise<Diagnosis> {
-    const { clock } = this.#options;
+    const { clock, env } = this.#options;
     const made = await within(this.#connect(endpoint), { ms: CONNECT_MS_MAX, clock });
+    const isProxied = PROXY_VARIABLES.some((name) => env(name) || env(name.toLowerCase()));
+    // A certificate is refused behind a proxy too; all else may be the proxy's doing.
+    if (isProxied && made?.code !== "TLS") return { code: "PROXY", detail: "" };
     return made ?? { code: "ETIMEDOUT", detail: "" };
   }
 

@@ -8,10 +8,10 @@ Deno.test("S3Diagnosis tells nothing wrong, refused connections, unknown hosts a
   const open = {
     protocol: "http:",
     hostname: "127.0.0.1",
-    port: Number(new URL(fake.endpoint).port),
+    port: portOf(fake),
   };
   const refused = await FakeS3.start();
-  const closed = { ...open, port: Number(new URL(refused.endpoint).port) };
+  const closed = { ...open, port: portOf(refused) };
   await refused[Symbol.asyncDispose]();
   const codes: string[] = [];
   const unknown = { protocol: "http:", hostname: "no-such-host.invalid", port: 80 };
@@ -42,7 +42,7 @@ Deno.test("S3Diagnosis is made once for all calls that fail within three seconds
   const endpoint = {
     protocol: "http:",
     hostname: "127.0.0.1",
-    port: Number(new URL(fake.endpoint).port),
+    port: portOf(fake),
   };
   const clock = new VirtualClock();
   const one = diagnosis({ clock });
@@ -57,10 +57,13 @@ Deno.test("S3Diagnosis is made once for all calls that fail within three seconds
   assert.equal(fake.connections, 2);
 });
 
-Deno.test("S3Diagnosis does not look past a proxy", async () => {
+Deno.test("S3Diagnosis names the proxy, for it cannot look past it, unless TLS is refused", async () => {
+  await using fake = await FakeS3.start();
   const env = { https_proxy: "http://user:secret@proxy:3128" };
-  const endpoint = { protocol: "https:", hostname: "no-such-host.invalid" };
-  assert.deepEqual(await diagnosis({ env }).of(endpoint), { code: "PROXY", detail: "" });
+  const unknown = { protocol: "https:", hostname: "no-such-host.invalid" };
+  assert.deepEqual(await diagnosis({ env }).of(unknown), { code: "PROXY", detail: "" });
+  const plain = { protocol: "https:", hostname: "127.0.0.1", port: portOf(fake) };
+  assert.equal((await diagnosis({ env }).of(plain)).code, "TLS");
 });
 
 function diagnosis(
@@ -68,4 +71,8 @@ function diagnosis(
     {},
 ): S3Diagnosis {
   return new S3Diagnosis({ caCerts: [], clock, env: (name) => env[name] });
+}
+
+function portOf({ endpoint }: FakeS3): number {
+  return Number(new URL(endpoint).port);
 }

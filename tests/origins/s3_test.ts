@@ -464,7 +464,7 @@ Deno.test("S3Origin leaves all idle connections after a call that waited in vain
   }
 });
 
-Deno.test("S3Origin, disposed of, ends the calls under way", async () => {
+Deno.test("S3Origin, disposed of, ends the calls under way and makes no more", async () => {
   await using fake = await FakeS3.start();
   await using fixture = opened(fake);
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -476,6 +476,7 @@ Deno.test("S3Origin, disposed of, ends the calls under way", async () => {
   await promise;
   await fixture.origin[Symbol.asyncDispose]();
   await call;
+  await rejects("unavailable", fixture.origin.stat("a", noSignal()), /was closed/);
 });
 
 Deno.test("S3Origin sends no header that a key or a version would break in two", async () => {
