@@ -39,7 +39,7 @@ const configured = {
     description: message`Configuration to use instead of ~/.config/musicfs/config.toml.`,
   })),
   log_level: optional(option("--log-level", choice(["debug", "info", "warning", "error"]), {
-    description: message`What is logged. Default: info.`,
+    description: message`What is logged. Default: info for a mount, error for other commands.`,
   })),
   log_format: optional(option("--log-format", choice(["text", "json", "journald"]), {
     description: message`How it is logged. Default: text; journald under systemd.`,

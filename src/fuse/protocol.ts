@@ -95,6 +95,7 @@ export const INIT_FLAG2 = {
 
 /** What a reply to OPEN and OPENDIR says of the handle. */
 export const OPEN_FLAG = {
+  DIRECT_IO: 1 << 0,
   KEEP_CACHE: 1 << 1,
   CACHE_DIR: 1 << 3,
   NOFLUSH: 1 << 5,

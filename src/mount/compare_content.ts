@@ -66,7 +66,10 @@ async function isSame(
       end += 1;
     }
     const length = list.start(end - 1) + list.length(end - 1) - start;
-    const bytes = await origin.read(file, { offset: start, length }, { signal });
+    const bytes = await origin.read(file, { offset: start, length }, {
+      signal,
+      isBackground: true,
+    });
     for (let i = first; i < end; i += 1) {
       const at = list.start(i) - start;
       const digest = cache.hash.digest(bytes.subarray(at, at + list.length(i)));
@@ -78,7 +81,7 @@ async function isSame(
   for (const range of presentBeyond(cache, version, list.frontier)) {
     const kept = new Uint8Array(range.length);
     if (!cache.extents.read(version, range.offset, kept)) continue;
-    const bytes = await origin.read(file, range, { signal });
+    const bytes = await origin.read(file, range, { signal, isBackground: true });
     if (!bytes.every((byte, i) => byte === kept[i])) return false;
   }
   return true;

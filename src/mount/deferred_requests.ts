@@ -1,5 +1,6 @@
 import type { ByteRange } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
+import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { checked, libc } from "../base/posix.ts";
 import { ERRNO, errnoOf, readErrnoOf } from "../fuse/errno.ts";
@@ -102,9 +103,9 @@ export class DeferredRequests {
     const opcode = request.getUint32(4, true);
     if (opcode === OPCODE.READ) return await this.#read(request, signal);
     if (opcode === OPCODE.OPEN) {
-      // The file is not as it was listed: with ESTALE the kernel looks the name up again.
-      await library.refresh(entryIdOf(nodeOf(request)), { signal });
-      return this.#error(request, ERRNO.ESTALE);
+      // The file is not as it was listed, or its disk is gone. If it has another version now, the
+      // answer is ESTALE, and the kernel looks the name up again.
+      await this.#lookAgain(entryIdOf(nodeOf(request)), signal);
     }
     const folder = folderNeededBy(request);
     if (folder !== undefined) await library.ensureListed(folder, { signal });
@@ -138,6 +139,16 @@ export class DeferredRequests {
       );
     } finally {
       this.#kernelReadAhead.answered(handle, offset);
+    }
+  }
+
+  /** Asks the origins about one entry; what none of them can say stays as it is known. */
+  async #lookAgain(entry: number, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#parts.library.refresh(entry, { signal });
+    } catch (error) {
+      if (!(error instanceof MusicfsError)) throw error;
+      this.#parts.log.debug("Cannot look at a file again", { entry, error });
     }
   }
 

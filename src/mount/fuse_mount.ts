@@ -5,13 +5,14 @@ import type { Log } from "../base/log.ts";
 import { mountFuse, unmountFuse } from "../fuse/device.ts";
 import type { Negotiated } from "../fuse/negotiation.ts";
 import { invalidateAttributes, invalidateEntry, invalidateNode, Notifier } from "../fuse/notify.ts";
-import { type FileHandles, Operations } from "../fuse/operations.ts";
+import { Operations } from "../fuse/operations.ts";
 import { type Presentation, Reply } from "../fuse/reply.ts";
 import type { FolderChange } from "../library/folder_change.ts";
 import { nodeIdOf } from "../library/node_id.ts";
 import type { Cache } from "./cache.ts";
 import { DeferredRequests } from "./deferred_requests.ts";
 import { musicfsMountAt } from "./mount_table.ts";
+import { OutageFiles } from "./outage_files.ts";
 import { SharedCounters } from "./shared_counters.ts";
 import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
 
@@ -76,7 +77,7 @@ export class FuseMount {
     const reply = new Reply(presentation);
     const operations = new Operations({
       namespace: cache.namespace,
-      files: noFiles,
+      files: new OutageFiles(cache.namespace, options),
       reply,
       cacheFolders: options.cacheFolders,
       answersUnlisted: true,
@@ -223,13 +224,6 @@ export class FuseMount {
     }
   }
 }
-
-/** The main thread opens no files: an OPEN that it is handed is refused with `ESTALE`. */
-const noFiles: FileHandles = {
-  open: () => "deferred",
-  read: () => -1,
-  release: () => undefined,
-};
 
 /**
  * Has the kernel ask for the root's attributes once, before it is told of any change.

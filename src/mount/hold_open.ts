@@ -10,7 +10,9 @@ export function holdOpen(cache: Cache, versionId: number): void {
   const { origin: name, path, version: text } = version.sources[0];
   const origin = cache.origins.find((origin) => origin.name === name);
   if (!origin || !("hold" in origin) || typeof origin.hold !== "function") return;
-  const held: unknown = origin.hold({ path, size: version.size, version: text });
+  const { signal } = new AbortController();
+  const file = { path, size: version.size, version: text };
+  const held: unknown = origin.hold(file, { signal });
   Promise.resolve(held).catch((error) => {
     cache.log.debug("A file could not be held open", { path, error });
   });

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { startDaemon } from "../support/daemon.ts";
+import { musicfs, startDaemon } from "../support/daemon.ts";
 import { chunkFiles } from "../support/damage.ts";
 import { output, shell } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
@@ -82,5 +82,33 @@ testWith(
     await output("diff", ["-r", origin, outer.mountpoint]);
     const kept = await shell("find chunks -type f | wc -l", { cwd: outer.cacheDir });
     assert.ok(Number(kept) > 20, kept);
+  },
+);
+
+testWith(
+  ["fuse", "fusermount3", "diff"],
+  "a local disk that goes away while mounted: what was warmed plays, and opens well when it is back",
+  async () => {
+    await using dir = await tempDir("disk-away");
+    const origin = join(dir.path, "origin");
+    await writeNoise(join(origin, "album", "kept.flac"), { bytes: 3_000_000, seed: 1 });
+    await writeNoise(join(origin, "album", "gone.flac"), { bytes: 300_000, seed: 2 });
+    const args = ["--cache", "auto", "--read-timeout", "1s"];
+    await using daemon = await startDaemon({ dir: dir.path, origins: [origin], args });
+    const kept = join(daemon.mountpoint, "album", "kept.flac");
+    const cache = ["--cache-dir", daemon.cacheDir];
+    const warmed = await musicfs(["warm", "album/kept.flac", ...cache]);
+    assert.equal(warmed.code, 0, warmed.stderr);
+
+    await Deno.rename(origin, `${origin}-away`);
+    const copy = await Deno.readFile(`${origin}-away/album/kept.flac`);
+    using open = await Deno.open(kept);
+    const before = new Uint8Array(100_000);
+    await open.read(before);
+    assert.deepEqual(await Deno.readFile(kept), copy);
+    await assert.rejects(Deno.readFile(join(daemon.mountpoint, "album", "gone.flac")));
+
+    await Deno.rename(`${origin}-away`, origin);
+    await output("diff", ["-r", origin, daemon.mountpoint]);
   },
 );
