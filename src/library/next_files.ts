@@ -48,8 +48,7 @@ export interface NextFilesOptions {
 /**
  * Finds the files after one: of its folder, of the folders in that, and of the folders after it.
  *
- * Folders are remembered, so that going through one costs O(1) a file. What is remembered of one is
- * believed as long as it knows the name that is asked about: a guess may be wrong.
+ * Folders are remembered, so that going through one costs O(1) a file.
  */
 export class NextFiles {
   /** In order of use. */
@@ -86,6 +85,11 @@ export class NextFiles {
       from = 0;
     }
     return found;
+  }
+
+  /** What a folder holds has changed. */
+  forget(folder: number): void {
+    this.#folders.delete(folder);
   }
 
   /** The folder that is gone through after one: the first in it, or the one after it or its parents. */

@@ -133,7 +133,10 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     exclude: config.exclude,
     clock,
     log,
-    onChange: (committed) => changes.tell(committed),
+    onChange: (committed) => {
+      for (const { folder } of committed) nextFiles.forget(folder);
+      changes.tell(committed);
+    },
     onTakeover: ({ before, after }) => reader.takeOver(before, after),
   });
   stack.use(library);
