@@ -11,6 +11,7 @@ import { CachedReader } from "../../src/reader/cached_reader.ts";
 import { Extents } from "../../src/reader/extents.ts";
 import { FileReader } from "../../src/reader/file_reader.ts";
 import { Ingest } from "../../src/reader/ingest.ts";
+import type { FilesAfter } from "../../src/reader/scan_ahead.ts";
 import { CacheIndex } from "../../src/store/cache_index.ts";
 import { DiskCasStore } from "../../src/store/disk_cas_store.ts";
 import type { FileVersion } from "../../src/store/file_version.ts";
@@ -37,6 +38,8 @@ export interface RigOptions {
   clock?: Clock;
   keeps?: boolean;
   nextTrack?: (version: FileVersion) => FileVersion | undefined;
+  /** The files that a scan comes to; with the rig's clock. */
+  filesAfter?: FilesAfter;
 }
 
 /** Everything that turns a version and a range into bytes, on a real folder. */
@@ -89,10 +92,11 @@ export class Rig implements AsyncDisposable {
     this.extents = extents;
     this.ingest = ingest;
     this.fetcher = fetcher;
-    const { keeps, nextTrack } = options;
+    const { keeps, nextTrack, filesAfter } = options;
+    const scan = filesAfter && { after: filesAfter, clock };
     this.reader = new FileReader({
       ...parts,
-      ...{ fetcher, ingest, digest, describe, keeps, nextTrack },
+      ...{ fetcher, ingest, digest, describe, keeps, nextTrack, scan },
     });
   }
 

@@ -185,6 +185,14 @@ Deno.test("ScanAhead is not ended by a player beside it", () => {
   assert.equal(scanner.hits, 95);
 });
 
+Deno.test("ScanAhead is ended by files out of order", () => {
+  const scanner = new Scanner();
+  scanner.readAll(range(1, 20));
+  const { length } = scanner.fetched;
+  scanner.readAll([500, 700, 900, 20]);
+  assert.equal(scanner.fetched.length, length);
+});
+
 Deno.test("ScanAhead goes on behind files that are here, and fetches none of them", () => {
   const scanner = new Scanner();
   for (const id of range(50, 150)) scanner.here.add(id);

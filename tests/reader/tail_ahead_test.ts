@@ -83,3 +83,15 @@ Deno.test("TailAhead foretells nothing of a file whose head and tail meet", () =
   scan(tails, [0, 20], { tail: 128 * KiB });
   assert.equal(tails.headRead(version(30, 512 * KiB), HEAD), undefined);
 });
+
+Deno.test("TailAhead does not take files that were fetched ahead for read until they are", () => {
+  const tails = new TailAhead();
+  scan(tails, [0, 20], { tail: 128 * KiB });
+  for (let id = 100; id < 130; id += 1) {
+    assert(tails.headRead(version(id), HEAD, { isAhead: true }));
+  }
+  // Thirty that nobody has opened are no reason to doubt the habit; as many that were opened are.
+  assert(tails.headRead(version(200), HEAD));
+  for (let id = 100; id < 130; id += 1) tails.headDone(id);
+  assert.equal(tails.headRead(version(201), HEAD), undefined);
+});
