@@ -119,6 +119,7 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     nextTrack: (version) => nextTrack(namespace, version.id),
     scan: { after: nextFiles.after.bind(nextFiles), clock },
     keeps: config.cache !== "off",
+    clock,
     log,
   });
   stack.use(reader);

@@ -39,6 +39,7 @@ export interface FileReaderOptions {
   nextTrack?: ((version: FileVersion) => FileVersion | undefined) | undefined;
   /** The files that a scan of the library comes to next; default none. */
   scan?: { after: FilesAfter; clock: Clock } | undefined;
+  clock: Clock;
   /** Whether what is fetched is written to this disk; default true. What is there is read anyway. */
   keeps?: boolean | undefined;
   log: Log;

@@ -1,4 +1,5 @@
 import type { ByteRange } from "../base/bytes.ts";
+import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { FileVersion } from "../store/file_version.ts";
@@ -33,6 +34,12 @@ const PREFETCHES_MAX = 12;
 /** And for the tracks after its own, of which nothing is fetched beside pieces of its own. */
 const PREFETCHES_OF_NEXT = 2;
 
+/**
+ * How long a reader must still be reading after all of its file was here to count as one who plays,
+ * in ms: a copy is over by then, and whoever copies comes to the next track soon enough.
+ */
+const PLAYS_MS = 2_000;
+
 /** Tracks after the one that is played that one window may reach into. */
 const NEXT_TRACKS_MAX = 3;
 
@@ -52,6 +59,7 @@ export interface PrefetchOptions {
   describe: (id: number) => FileVersion | undefined;
   /** The track that is played after this one; undefined if there is none. */
   nextTrack?: ((version: FileVersion) => FileVersion | undefined) | undefined;
+  clock: Clock;
   log: Log;
 }
 
@@ -63,6 +71,8 @@ interface Handle {
   /** Pieces on their way for it: of its own file, and of the tracks after that. */
   underWay: number;
   nextUnderWay: number;
+  /** When all of its own file was first seen to be here, in monotonic ms; Infinity until then. */
+  wholeMs: number;
   /** The tracks that come next, in order; found as the window reaches them. */
   following: { version: FileVersion; state: NextTrackState }[];
 }
@@ -131,7 +141,7 @@ export class Prefetch implements AsyncDisposable {
       if (!handle) return;
       const piece = this.#takeSafely(handle);
       if (piece) this.#fetchFor(handle, piece);
-      else if (hasPlace(handle)) this.#hungry.delete(handle);
+      else if (this.#hasPlace(handle)) this.#hungry.delete(handle);
     }
   }
 
@@ -202,6 +212,7 @@ export class Prefetch implements AsyncDisposable {
       handle.stop.abort(released());
       handle.stop = new AbortController();
       handle.following = [];
+      handle.wholeMs = Infinity;
     }
     handle.state = afterRead(handle.state, range);
     if (isStreaming(handle.state)) this.#streaming.add(handle);
@@ -215,7 +226,7 @@ export class Prefetch implements AsyncDisposable {
     let found: Handle | undefined;
     let least = Infinity;
     for (const handle of this.#hungry) {
-      if (!hasPlace(handle)) continue;
+      if (!this.#hasPlace(handle)) continue;
       const ahead = aheadOf(handle.state) - handle.state.next +
         (isPastEnd(handle) ? Number.MAX_SAFE_INTEGER / 2 : 0);
       if (ahead >= least) continue;
@@ -223,6 +234,16 @@ export class Prefetch implements AsyncDisposable {
       least = ahead;
     }
     return found;
+  }
+
+  /** Whether one more piece may be fetched for it. */
+  #hasPlace(handle: Handle): boolean {
+    const { underWay, nextUnderWay, state, version } = handle;
+    if (!isPastEnd(handle)) return underWay < piecesAtOnce(state);
+    if (underWay > 0 || state.next >= version.size) return false;
+    const now = this.#options.clock.monotonic();
+    handle.wholeMs = Math.min(handle.wholeMs, now);
+    return now - handle.wholeMs >= PLAYS_MS && nextUnderWay < PREFETCHES_OF_NEXT;
   }
 
   /** As `#take`; nothing about what is fetched ahead may end a read. */
@@ -247,7 +268,7 @@ export class Prefetch implements AsyncDisposable {
       handle.state = { ...handle.state, ahead: range.offset + range.length };
       if (!this.#options.isHere(version, range)) return { version, range };
     }
-    if (!isPastEnd(handle) || !hasPlace(handle)) return undefined;
+    if (!isPastEnd(handle) || !this.#hasPlace(handle)) return undefined;
     return this.#takeFollowing(handle, windowBeyond(handle.state, place));
   }
 
@@ -345,19 +366,13 @@ export class Prefetch implements AsyncDisposable {
 function newHandle(version: FileVersion): Handle {
   const stop = new AbortController();
   const state = READ_AHEAD_START;
-  return { version, state, stop, underWay: 0, nextUnderWay: 0, following: [] };
+  const wholeMs = Infinity;
+  return { version, state, stop, underWay: 0, nextUnderWay: 0, wholeMs, following: [] };
 }
 
 /** Whether all of the handle's own file was asked for. */
 function isPastEnd({ state, version }: Handle): boolean {
   return aheadOf(state) >= version.size;
-}
-
-/** Whether one more piece may be fetched for it. */
-function hasPlace(handle: Handle): boolean {
-  const { underWay, nextUnderWay } = handle;
-  if (!isPastEnd(handle)) return underWay < piecesAtOnce(handle.state);
-  return underWay === 0 && nextUnderWay < PREFETCHES_OF_NEXT;
 }
 
 /** With the reader's next read; what came meanwhile is not fetched twice. */

@@ -4,6 +4,7 @@ import { RECENT_BYTES_MAX } from "../../src/reader/recent_ranges.ts";
 import type { FileVersion } from "../../src/store/file_version.ts";
 import { MemoryOrigin } from "../support/memory_origin.ts";
 import { tempDir } from "../support/temp_dir.ts";
+import { VirtualClock } from "../support/virtual_clock.ts";
 import { assertSameBytes, KiB, MiB, noise, Rig } from "./rig.ts";
 
 /** Reads `[0, end)` of a file with one handle, as the kernel does, and compares. */
@@ -30,7 +31,8 @@ Deno.test("FileReader.read() goes on into the next track, head first, and each b
   const origin = new MemoryOrigin("nas");
   const following = new Map<number, FileVersion>();
   const nextTrack = (version: FileVersion): FileVersion | undefined => following.get(version.id);
-  await using rig = new Rig(dir.path, { origins: [origin], nextTrack });
+  const clock = new VirtualClock();
+  await using rig = new Rig(dir.path, { origins: [origin], nextTrack, clock });
   const bytes = noise(6 * MiB, 1);
   const [first, second, third] = [1, 2, 3].map((id) =>
     rig.know(id, "nas", origin.put(`${id}.flac`, id === 1 ? bytes : noise(9 * MiB, id)))
@@ -38,6 +40,10 @@ Deno.test("FileReader.read() goes on into the next track, head first, and each b
   assert(first && second && third);
   following.set(1, second).set(2, third).set(3, first);
   await play(rig, first, { bytes, end: 5 * MiB });
+  await rig.reader.idle();
+  assert(origin.reads.every(({ path }) => path === "1.flac"), "a copy fetches no next track");
+  await clock.advance(2_000);
+  await rig.read(first, 5 * MiB, 128 * KiB, 7);
   await rig.reader.idle();
   const [head, tail] = origin.reads.filter(({ path }) => path === "2.flac");
   assert.deepEqual([head?.offset, head?.length], [0, 256 * KiB]);
@@ -231,7 +237,8 @@ Deno.test("FileReader.read() fetches nothing of the next track while its own is 
   await using dir = await tempDir();
   const origin = new MemoryOrigin("nas");
   const tracks: FileVersion[] = [];
-  await using rig = new Rig(dir.path, { origins: [origin], nextTrack: () => tracks[1] });
+  const clock = new VirtualClock();
+  await using rig = new Rig(dir.path, { origins: [origin], nextTrack: () => tracks[1], clock });
   const bytes = noise(4 * MiB, 1);
   tracks.push(rig.know(1, "nas", origin.put("1.flac", bytes)));
   tracks.push(rig.know(2, "nas", origin.put("2.flac", noise(9 * MiB, 2))));
@@ -246,6 +253,14 @@ Deno.test("FileReader.read() fetches nothing of the next track while its own is 
   assert(origin.reads.every(({ path }) => path === "1.flac"));
   origin.release();
   await Promise.all(reads);
+  await rig.reader.idle();
+  for (const offset of [MiB, 1.5 * MiB]) {
+    await rig.read(first, offset, 128 * KiB, 7);
+    await rig.reader.idle();
+    assert(origin.reads.every(({ path }) => path === "1.flac"));
+    await clock.advance(1_000);
+  }
+  await rig.read(first, 2 * MiB, 128 * KiB, 7);
   await rig.reader.idle();
   assert(origin.reads.some(({ path }) => path === "2.flac"));
 });

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { Prefetch } from "../../src/reader/prefetch.ts";
 import type { FileVersion } from "../../src/store/file_version.ts";
@@ -24,6 +25,7 @@ function hanging(): { prefetch: Prefetch; signals: AbortSignal[] } {
     },
     windowMax: () => MAX,
     describe: version,
+    clock: systemClock,
     log: silentLog,
   });
   return { prefetch, signals };

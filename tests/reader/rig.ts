@@ -96,7 +96,7 @@ export class Rig implements AsyncDisposable {
     const scan = filesAfter && { after: filesAfter, clock };
     this.reader = new FileReader({
       ...parts,
-      ...{ fetcher, ingest, digest, describe, keeps, nextTrack, scan },
+      ...{ fetcher, ingest, digest, describe, keeps, nextTrack, scan, clock },
     });
   }
 
