@@ -48,11 +48,14 @@ export interface CacheOptions {
   forMount: boolean;
 }
 
-/** Passes on what the library commits, to whoever listens by then. */
+/** Passes on what the library commits: to what remembers folders, and to whoever listens by then. */
 export class ChangeRelay {
   listener: ((changes: FolderChange[]) => void) | undefined;
 
+  constructor(readonly nextFiles: NextFiles) {}
+
   tell(changes: FolderChange[]): void {
+    for (const { folder } of changes) this.nextFiles.forget(folder);
     this.listener?.(changes);
   }
 }
@@ -123,7 +126,7 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     log,
   });
   stack.use(reader);
-  const changes = new ChangeRelay();
+  const changes = new ChangeRelay(nextFiles);
   const keep = options.forMount ? [] : knownOrigins({ namespace, manifests, opened });
   const library = new Library({
     index,
@@ -134,10 +137,7 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     exclude: config.exclude,
     clock,
     log,
-    onChange: (committed) => {
-      for (const { folder } of committed) nextFiles.forget(folder);
-      changes.tell(committed);
-    },
+    onChange: (committed) => changes.tell(committed),
     onTakeover: ({ before, after }) => reader.takeOver(before, after),
   });
   stack.use(library);
