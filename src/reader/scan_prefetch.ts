@@ -10,6 +10,9 @@ import type { TailAhead } from "./tail_ahead.ts";
 /** Bytes on their way ahead of a scan at most. */
 const BYTES_MAX = 2 * 1024 * 1024;
 
+/** Least size of a file that a scan is followed by, in bytes: a smaller one would be fetched whole. */
+const FILE_BYTES_MIN = 1024 * 1024;
+
 /** What `ScanPrefetch` works with. */
 export interface ScanPrefetchOptions {
   /** Node ids of the files after one, in either order. */
@@ -48,7 +51,7 @@ export class ScanPrefetch implements AsyncDisposable {
   /** Notes a reader's read; `isCold` if not all of it was here. */
   read({ id, size }: FileVersion, range: ByteRange, isCold: boolean): void {
     const { clock } = this.#options;
-    if (isCold && range.offset < tagRegions(size).headEnd) {
+    if (size >= FILE_BYTES_MIN && isCold && range.offset < tagRegions(size).headEnd) {
       this.#safely(() => this.#scan.headRead(id, range, clock.monotonic()));
     }
     this.#scan.read(id, range);
@@ -102,7 +105,7 @@ export class ScanPrefetch implements AsyncDisposable {
   }
 
   #isWorthwhile(version: FileVersion | undefined): boolean {
-    if (!version || version.size === 0) return false;
+    if (!version || version.size < FILE_BYTES_MIN) return false;
     return !this.#options.isHere(version, this.#headOf(version));
   }
 
