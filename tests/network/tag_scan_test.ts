@@ -8,7 +8,7 @@ import { tagScan } from "../support/listening.ts";
 import { testWith } from "../support/requirements.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { writeTracks } from "./library.ts";
-import { REMOTE_KINDS, REMOTE_NEEDS, startRemote } from "./remote.ts";
+import { readBeside, REMOTE_KINDS, REMOTE_NEEDS, startRemote } from "./remote.ts";
 
 const FILES = 60;
 const FILE_BYTES = 1024 * 1024;
@@ -45,3 +45,29 @@ for (const kind of REMOTE_KINDS) {
     },
   );
 }
+
+testWith(
+  [...REMOTE_NEEDS.sftp, "gcc"],
+  "whoever reads files to their end beside a tag reader gets every byte, and no error",
+  async () => {
+    // What the kernel reads ahead of the tag reader is refused, and others may be waiting for it.
+    await using dir = await tempDir("tag-scan-beside");
+    const copy = join(dir.path, "copy");
+    const tracks = await writeTracks(copy, { count: 40, bytes: 600_000 });
+    await using remote = await startRemote("sftp", copy);
+    await using link = await startLink(remote.port, { delayMs: 5, mbit: 100 });
+    await using daemon = await startDaemon({ dir: dir.path, origins: [remote.url(link.port)] });
+    const scan = (): Promise<{ errors: number }> => tagScan(daemon.mountpoint, { threads: 4 });
+    const readAll = async (): Promise<void> => {
+      for (const track of tracks) {
+        const { code, stderr } = await readBeside(
+          join(daemon.mountpoint, track),
+          join(copy, track),
+        );
+        assert.equal(code, 0, stderr);
+      }
+    };
+    const [first, second] = await Promise.all([scan(), scan(), readAll(), readAll()]);
+    assert.deepEqual([first.errors, second.errors], [0, 0]);
+  },
+);
