@@ -23,7 +23,8 @@ export async function checkFirstSight(cache: Cache, clock: Clock): Promise<void>
   for (const { name, url } of config.origins) {
     const folder = localFolder(url);
     if (folder === undefined || known.has(name)) continue;
-    const origin = cache.guarded.find((origin) => origin.name === name);
+    // The bare one: what fails here is told by the error, and is no outage to log.
+    const origin = cache.origins.find((origin) => origin.name === name);
     if (!origin || hasTracks(cache, name)) continue;
     const limit = new AbortController();
     const timer = new AbortController();
