@@ -15,12 +15,15 @@ import {
   SMALL_FETCH_BYTES_MAX,
 } from "../base/limits.ts";
 
-/** Bytes kept ahead of a reader at most: 26.8 s of 10 Mbit/s audio, for an outage of 20 s. */
-export const WINDOW_BYTES_MAX = 32 * 1024 * 1024;
+/**
+ * Bytes kept ahead of a reader at most: 33 s of 10 Mbit/s audio. An outage of 20 s takes that long, with
+ * what has come of pieces that are not whole (4 s) and a new SSH session 300 ms away (4 s).
+ */
+export const WINDOW_BYTES_MAX = 40 * 1024 * 1024;
 
 /**
  * The window is this many times what was read in sequence: 4 MiB after 1 MiB, which keeps a link of
- * 100 Mbit/s with 300 ms to and fro (3.75 MB) busy; all of it after 8 MiB.
+ * 100 Mbit/s with 300 ms to and fro (3.75 MB) busy; all of it after 10 MiB.
  */
 const WINDOW_PER_RUN = 4;
 

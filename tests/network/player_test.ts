@@ -18,10 +18,10 @@ const LINK = { delayMs: 150, jitterMs: 25, mbit: 40 };
 const OUTAGE_S = rounds({ ci: 4, long: 20 });
 
 /**
- * What has come beyond the outage when it begins: for the round trips after it, and for what has come
- * of pieces that are not whole.
+ * What has come beyond the outage when it begins: for what has come of pieces that are not whole, and
+ * for the round trips of a new connection after an outage that ends the old one.
  */
-const SPARE_S = 5;
+const SPARE_S = rounds({ ci: 5, long: 9 });
 
 /** Long enough that most of what is played comes after the outage. */
 const PLAY_S = rounds({ ci: 15, long: 60 });

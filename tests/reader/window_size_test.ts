@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { windowBytesMax } from "../../src/reader/window_size.ts";
 import { MiB } from "./rig.ts";
 
-Deno.test("windowBytesMax() is 32 MiB, and no more than stays until it is read", () => {
+Deno.test("windowBytesMax() is 40 MiB, and no more than stays until it is read", () => {
   const disk = (readers: number, mib: number): number =>
     windowBytesMax({ readers, inMemory: false, roomBytes: mib * MiB }) / MiB;
   assert.deepEqual([disk(1, 1e4), disk(8, 1e4), disk(1, 64), disk(8, 64), disk(1, 0)], [
-    32,
-    32,
+    40,
+    40,
     16,
     4,
     2,
