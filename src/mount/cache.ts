@@ -120,7 +120,7 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     digest,
     describe,
     nextTrack: (version) => nextTrack(namespace, version.id),
-    scan: { after: nextFiles.after.bind(nextFiles), clock },
+    filesAfter: nextFiles.after.bind(nextFiles),
     keeps: config.cache !== "off",
     clock,
     log,

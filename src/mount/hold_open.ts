@@ -1,3 +1,4 @@
+import { LocalOrigin } from "../origins/local.ts";
 import type { Cache } from "./cache.ts";
 
 /**
@@ -9,11 +10,9 @@ export function holdOpen(cache: Cache, versionId: number): void {
   if (!version || cache.manifests.list(versionId)?.frontier === version.size) return;
   const { origin: name, path, version: text } = version.sources[0];
   const origin = cache.origins.find((origin) => origin.name === name);
-  if (!origin || !("hold" in origin) || typeof origin.hold !== "function") return;
+  if (!(origin instanceof LocalOrigin)) return;
   const { signal } = new AbortController();
-  const file = { path, size: version.size, version: text };
-  const held: unknown = origin.hold(file, { signal });
-  Promise.resolve(held).catch((error) => {
+  origin.hold({ path, size: version.size, version: text }, { signal }).catch((error) => {
     cache.log.debug("A file could not be held open", { path, error });
   });
 }

@@ -38,7 +38,7 @@ export interface FileReaderOptions {
   /** The track that is played after this one, to be fetched before that one ends; default none. */
   nextTrack?: ((version: FileVersion) => FileVersion | undefined) | undefined;
   /** The files that a scan of the library comes to next; default none. */
-  scan?: { after: FilesAfter; clock: Clock } | undefined;
+  filesAfter?: FilesAfter | undefined;
   clock: Clock;
   /** Whether what is fetched is written to this disk; default true. What is there is read anyway. */
   keeps?: boolean | undefined;
@@ -110,9 +110,10 @@ export class FileReader implements AsyncDisposable {
     const ahead = { ...options, isHere, bring };
     const windowMax = this.#windowMax.bind(this);
     this.#prefetch = new Prefetch({ ...ahead, windowMax });
-    if (options.scan) {
+    const { filesAfter } = options;
+    if (filesAfter) {
       const isBusy = (): boolean => this.#prefetch.isBusy;
-      this.#scan = new ScanPrefetch({ ...ahead, ...options.scan, isBusy, tails: this.#tails });
+      this.#scan = new ScanPrefetch({ ...ahead, after: filesAfter, isBusy, tails: this.#tails });
     }
     const mend = (version: FileVersion, range: ByteRange, signal: AbortSignal): Promise<unknown> =>
       this.read(version, range, { signal, handle: 0 });

@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { FileVersion } from "../store/file_version.ts";
+import { type AheadOptions, type Bring, bringAhead } from "./bring_ahead.ts";
 import {
   isHandedOut,
   NEXT_TRACK_START,
@@ -47,12 +48,7 @@ const NEXT_TRACKS_MAX = 3;
 export interface PrefetchOptions {
   /** Whether nothing of a range must be fetched. */
   isHere: (version: FileVersion, range: ByteRange) => boolean;
-  /** Brings a range into the cache; what is there already is not fetched. */
-  bring: (
-    version: FileVersion,
-    range: ByteRange,
-    options: { signal: AbortSignal; isBackground: boolean },
-  ) => Promise<void>;
+  bring: Bring;
   /** Bytes that may be kept ahead of each of so many readers. */
   windowMax: (readers: number) => number;
   /** The version that an id names; undefined if there is none (any more). */
@@ -329,22 +325,8 @@ export class Prefetch implements AsyncDisposable {
     this.#tasks.add(task);
   }
 
-  /** Whether it failed in a way that may pass. */
-  async #bring(
-    { version, range }: Piece,
-    options: { signal: AbortSignal; isBackground: boolean },
-  ): Promise<boolean> {
-    try {
-      await this.#options.bring(version, range, options);
-      return false;
-    } catch (error) {
-      if (options.signal.aborted) return false;
-      const fields = { path: version.sources[0].path, error };
-      // The reader will ask for these bytes itself, and be told.
-      if (error instanceof MusicfsError) this.#options.log.debug("Read-ahead failed", fields);
-      else this.#options.log.error("Read-ahead failed in a way nobody planned for", fields);
-      return error instanceof MusicfsError && error.retryable;
-    }
+  #bring(piece: Piece, options: AheadOptions): Promise<boolean> {
+    return bringAhead(piece, { ...this.#options, ...options });
   }
 
   #forget(handle: Handle): void {

@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { FileVersion } from "../store/file_version.ts";
+import { type Bring, bringAhead } from "./bring_ahead.ts";
 import { type FilesAfter, ScanAhead } from "./scan_ahead.ts";
 import { tagRegions } from "./tag_regions.ts";
 import type { TailAhead } from "./tail_ahead.ts";
@@ -22,12 +23,7 @@ export interface ScanPrefetchOptions {
   describe: (id: number) => FileVersion | undefined;
   /** Whether nothing of a range must be fetched. */
   isHere: (version: FileVersion, range: ByteRange) => boolean;
-  /** Brings a range into the cache; what is there already is not fetched. */
-  bring: (
-    version: FileVersion,
-    range: ByteRange,
-    options: { signal: AbortSignal; isBackground: boolean },
-  ) => Promise<void>;
+  bring: Bring;
   /** Whether something is fetched ahead of players, which comes first. */
   isBusy: () => boolean;
   /** Knows whether tails are read too. */
@@ -99,14 +95,18 @@ export class ScanPrefetch implements AsyncDisposable {
   }
 
   #next(): FileVersion | undefined {
-    const { describe } = this.#options;
-    const id = this.#scan.next((id) => !this.#isWorthwhile(describe(id)));
-    return id === undefined ? undefined : describe(id);
+    let found: FileVersion | undefined;
+    this.#scan.next((id) => {
+      const version = this.#options.describe(id);
+      found = version && this.#isWorthwhile(version) ? version : undefined;
+      return found === undefined;
+    });
+    return found;
   }
 
-  #isWorthwhile(version: FileVersion | undefined): boolean {
-    if (!version || version.size < FILE_BYTES_MIN) return false;
-    return !this.#options.isHere(version, this.#headOf(version));
+  #isWorthwhile(version: FileVersion): boolean {
+    return version.size >= FILE_BYTES_MIN &&
+      !this.#options.isHere(version, this.#headOf(version));
   }
 
   #headOf({ size }: FileVersion): ByteRange {
@@ -116,28 +116,15 @@ export class ScanPrefetch implements AsyncDisposable {
   #begin(version: FileVersion): void {
     const head = this.#headOf(version);
     const tail = this.#options.tails.headRead(version, head, { isAhead: true });
+    const options = { ...this.#options, signal: this.#stop.signal, isBackground: true };
     for (const range of tail ? [head, tail] : [head]) {
       this.#bytes += range.length;
-      const task = this.#bring(version, range).then(() => {
+      const task = bringAhead({ version, range }, options).then(() => {
         this.#bytes -= range.length;
         this.#tasks.delete(task);
         this.pump();
       });
       this.#tasks.add(task);
-    }
-  }
-
-  async #bring(version: FileVersion, range: ByteRange): Promise<void> {
-    const { bring, log } = this.#options;
-    const { signal } = this.#stop;
-    try {
-      await bring(version, range, { signal, isBackground: true });
-    } catch (error) {
-      if (signal.aborted) return;
-      const fields = { path: version.sources[0].path, error };
-      // The reader will ask for these bytes itself, and be told.
-      if (error instanceof MusicfsError) log.debug("Scan-ahead failed", fields);
-      else log.error("Scan-ahead failed in a way nobody planned for", fields);
     }
   }
 

@@ -38,7 +38,7 @@ export interface RigOptions {
   clock?: Clock;
   keeps?: boolean;
   nextTrack?: (version: FileVersion) => FileVersion | undefined;
-  /** The files that a scan comes to; with the rig's clock. */
+  /** The files that a scan comes to. */
   filesAfter?: FilesAfter;
 }
 
@@ -93,10 +93,9 @@ export class Rig implements AsyncDisposable {
     this.ingest = ingest;
     this.fetcher = fetcher;
     const { keeps, nextTrack, filesAfter } = options;
-    const scan = filesAfter && { after: filesAfter, clock };
     this.reader = new FileReader({
       ...parts,
-      ...{ fetcher, ingest, digest, describe, keeps, nextTrack, scan, clock },
+      ...{ fetcher, ingest, digest, describe, keeps, nextTrack, filesAfter, clock },
     });
   }
 
