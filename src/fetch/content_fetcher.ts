@@ -3,19 +3,18 @@ import type { Clock } from "../base/clock.ts";
 import { orAborted } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { GuardedOrigin, guardOrigin, type OriginCounters } from "../origins/guarded.ts";
-import { HealthMonitor } from "../origins/health_monitor.ts";
+import type { GuardedOrigin, OriginCounters } from "../origins/guarded.ts";
+import type { HealthMonitor } from "../origins/health_monitor.ts";
 import { letGo } from "../origins/linked_abort.ts";
-import type { Origin } from "../origins/origin.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import { Flight } from "./flight.ts";
 
 /** What a fetcher is made of. */
 export interface ContentFetcherOptions {
-  /** By `Origin.name`. One that is not guarded yet is guarded as a local one without a limit. */
-  origins: ReadonlyMap<string, Origin>;
+  /** By `Origin.name`. */
+  origins: ReadonlyMap<string, GuardedOrigin>;
   /** The one that the origins are guarded with; decides which of a version's sources is asked. */
-  health?: HealthMonitor;
+  health: HealthMonitor;
   clock: Clock;
   log: Log;
   /** How long one call keeps trying, over all sources, in ms. */
@@ -49,25 +48,12 @@ export interface FetchOptions {
  * changed file that no source has is an answer.
  */
 export class ContentFetcher implements AsyncDisposable {
-  readonly #origins: ReadonlyMap<string, GuardedOrigin>;
-  readonly #health: HealthMonitor;
   readonly #flights = new Map<number, Flight[]>();
   #closed: MusicfsError | undefined;
   readonly #options: ContentFetcherOptions;
 
   constructor(options: ContentFetcherOptions) {
     this.#options = options;
-    const { clock } = options;
-    const health = options.health ?? new HealthMonitor(options);
-    this.#health = health;
-    this.#origins = new Map(
-      Array.from(options.origins, ([name, origin]) => [
-        name,
-        origin instanceof GuardedOrigin
-          ? origin
-          : guardOrigin(origin, { kind: "local", clock, health }),
-      ]),
-    );
   }
 
   /**
@@ -98,7 +84,7 @@ export class ContentFetcher implements AsyncDisposable {
   /** Calls, bytes and errors so far, by the origin's name. */
   counters(): ReadonlyMap<string, Readonly<OriginCounters>> {
     return new Map(
-      Array.from(this.#origins, ([name, { counters: { calls, bytes, errors } }]) => [
+      Array.from(this.#options.origins, ([name, { counters: { calls, bytes, errors } }]) => [
         name,
         { calls, bytes, errors },
       ]),
@@ -140,9 +126,7 @@ export class ContentFetcher implements AsyncDisposable {
   }
 
   #start(version: FileVersion, range: ByteRange, how: StartOptions): Flight {
-    const { clock, random } = this.#options;
-    const [origins, health] = [this.#origins, this.#health];
-    const flight = new Flight(version, range, { origins, health, clock, random, ...how });
+    const flight = new Flight(version, range, { ...this.#options, ...how });
     const flights = this.#flights.get(version.id) ?? [];
     flights.push(flight);
     this.#flights.set(version.id, flights);

@@ -5,6 +5,7 @@ import { silentLog } from "../../src/base/log.ts";
 import { ContentFetcher } from "../../src/fetch/content_fetcher.ts";
 import type { Origin, OriginFile } from "../../src/origins/origin.ts";
 import type { FileVersion } from "../../src/store/file_version.ts";
+import { guardedOrigins } from "../support/guarded_origins.ts";
 import { MemoryOrigin } from "../support/memory_origin.ts";
 import { VirtualClock } from "../support/virtual_clock.ts";
 
@@ -23,7 +24,7 @@ function versionAt(sources: readonly [string, OriginFile][]): FileVersion {
 
 function fetcherOf(origins: readonly Origin[], clock = new VirtualClock()): ContentFetcher {
   return new ContentFetcher({
-    origins: new Map(origins.map((origin) => [origin.name, origin])),
+    ...guardedOrigins(origins, clock),
     clock,
     log: silentLog,
     readTimeoutMs: 30_000,

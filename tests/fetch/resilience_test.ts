@@ -8,6 +8,7 @@ import type { OriginKind } from "../../src/origins/health.ts";
 import { HealthMonitor } from "../../src/origins/health_monitor.ts";
 import type { FileVersion } from "../../src/store/file_version.ts";
 import { type FaultMode, FaultyOrigin, forEachFault } from "../support/faults.ts";
+import { guardedOrigins } from "../support/guarded_origins.ts";
 import { VirtualClock } from "../support/virtual_clock.ts";
 import { faulty, never, pass, song, watchSettled } from "../origins/wrapped.ts";
 
@@ -239,7 +240,7 @@ Deno.test("ContentFetcher.fetch() gives the right bytes at every fault", async (
     assert(inner);
     const origin = new FaultyOrigin(inner, plan);
     await using fetcher = new ContentFetcher({
-      origins: new Map([["nas", origin]]),
+      ...guardedOrigins([origin], clock),
       clock,
       log: silentLog,
       readTimeoutMs: 30_000,

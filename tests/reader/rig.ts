@@ -20,6 +20,7 @@ import { entriesOf } from "../../src/store/layout.ts";
 import { Manifests } from "../../src/store/manifests.ts";
 import { CacheDisk } from "../../src/store/passthrough.ts";
 import { Space } from "../../src/store/space.ts";
+import { guardedOrigins } from "../support/guarded_origins.ts";
 import { MemoryIndex } from "../support/memory_index.ts";
 
 export const MiB = 1024 * 1024;
@@ -79,8 +80,14 @@ export class Rig implements AsyncDisposable {
     const chunker = new CdcChunker();
     const parts = { index, cacheIndex, manifests, extents, store, disk, log };
     const ingest = new Ingest({ ...parts, chunker, hash: xxh128 });
-    const origins = new Map(options.origins?.map((origin) => [origin.name, origin]));
-    const fetcher = new ContentFetcher({ origins, clock, log, readTimeoutMs, random: () => 0.5 });
+    const guarded = guardedOrigins(options.origins ?? [], clock);
+    const fetcher = new ContentFetcher({
+      ...guarded,
+      clock,
+      log,
+      readTimeoutMs,
+      random: () => 0.5,
+    });
     const describe = (id: number): FileVersion | undefined => this.versions.get(id);
     const digest = xxh128.digest;
     this.index = index;

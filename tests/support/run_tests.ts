@@ -87,9 +87,8 @@ async function runGroup(
     env,
   }).spawn().status;
   const counts = countReport(await readText(report));
-  if (code !== 0 && counts.failed === 0) {
-    say(`deno test ended with ${code} before a test could fail: ${group}\n`);
-    counts.failed += 1;
+  if (code !== 0 && counts.failed.length === 0) {
+    counts.failed.push({ name: group, reason: `deno test ended with ${code}, and no test failed` });
   }
   return counts;
 }
@@ -111,15 +110,18 @@ async function readText(path: string): Promise<string> {
 /** Prints the sum; the exit code. A skip nobody expected is no pass. */
 function summed(counts: readonly Counts[], skips: readonly Skip[]): number {
   const passed = counts.reduce((sum, count) => sum + count.passed, 0);
-  const failed = counts.reduce((sum, count) => sum + count.failed, 0);
+  const failed = counts.flatMap((count) => count.failed);
   const expected = new Set(skips.filter((skip) => skip.expected).map((skip) => skip.name));
   const unexpected = skips.filter((skip) => !skip.expected).map((skip) => skip.name);
   const skipped = counts.flatMap((count) => count.skipped);
   unexpected.push(...skipped.filter((name) => !expected.has(name) && !unexpected.includes(name)));
   if (skipped.length > 0) say(`${skipped.length} skipped, ${unexpected.length} unexpectedly\n`);
   for (const name of unexpected) say(`SKIPPED, and should not have been: ${name}\n`);
-  say(`${passed} passed, ${failed} failed\n`);
-  return failed === 0 && passed > 0 && unexpected.length === 0 ? 0 : 1;
+  for (const { name, reason } of failed) {
+    say(`FAILED: ${name}\n${reason.replaceAll(/^/gm, "  ")}\n`);
+  }
+  say(`${passed} passed, ${failed.length} failed\n`);
+  return failed.length === 0 && passed > 0 && unexpected.length === 0 ? 0 : 1;
 }
 
 function say(text: string): void {
