@@ -77,6 +77,8 @@ export function resolveConfig(flags: Flags, sources: ConfigSources): Config {
     cache: layers.map(cacheOf).find((cache) => cache !== undefined) ?? "auto",
     readTimeoutMs: first("read_timeout") ?? READ_TIMEOUT_MS,
     pollIntervalMs: first("poll_interval") ?? POLL_INTERVAL_MS,
+    watch: first("no_watch") !== true,
+    trustAudioMd5: first("no_trust_audio_md5") !== true,
     exclude: first("exclude") ?? EXCLUDED,
     origins: originsOf(layers),
     hash: first("hash") ?? "xxh128",

@@ -87,6 +87,12 @@ const caching = {
   poll_interval: optional(option("--poll-interval", duration, {
     description: message`How often origins are looked at for changes. Default: 5m.`,
   })),
+  no_watch: optional(option("--no-watch", {
+    description: message`Only look every poll interval, also at local folders.`,
+  })),
+  no_trust_audio_md5: optional(option("--no-trust-audio-md5", {
+    description: message`Fetch a retagged FLAC file's audio again, too.`,
+  })),
 };
 
 const shown = {

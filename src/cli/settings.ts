@@ -68,6 +68,8 @@ export const SETTINGS = {
   no_passthrough: yesOrNo,
   read_timeout: quantity(parseDuration, "a duration like 30s, 5m or 500ms"),
   poll_interval: quantity(parseDuration, "a duration like 30s, 5m or 500ms"),
+  no_watch: yesOrNo,
+  no_trust_audio_md5: yesOrNo,
   // 0 is no limit, and stands above a limit from a place that is asked later.
   bwlimit: quantity(parseBandwidth, 'a rate like "10M" (10 MiB a second), or "off"'),
   exclude: names,

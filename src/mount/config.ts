@@ -16,6 +16,10 @@ export interface Config {
   cache: "on" | "off" | "auto";
   readTimeoutMs: number;
   pollIntervalMs: number;
+  /** Whether local origins tell of changes; what they do not tell of is found every poll interval. */
+  watch: boolean;
+  /** Whether two FLAC files of one MD5 and other tags are taken to hold the same audio. */
+  trustAudioMd5: boolean;
   /** Names that are left out wherever they stand in a path. */
   exclude: readonly string[];
   origins: readonly OriginConfig[];
