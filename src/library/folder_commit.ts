@@ -9,6 +9,7 @@ import type { Namespace } from "./namespace.ts";
 import type { NamespaceEdit } from "./namespace_edit.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { Removal } from "./removal.ts";
+import type { Round } from "./round.ts";
 
 /** What committing a listing needs of the library. */
 export interface FolderCommitParts {
@@ -49,7 +50,10 @@ export class FolderCommit {
   }
 
   /** Commits what differs, in pieces; the folder counts as listed with the last of them. */
-  async apply(listed: Listed, { isUrgent }: { isUrgent: () => boolean }): Promise<SyncOutcome> {
+  async apply(
+    listed: Listed,
+    { isUrgent, round }: { isUrgent: () => boolean; round?: Round | undefined },
+  ): Promise<SyncOutcome> {
     const { committer, removal } = this.#parts;
     const { folder, origin, delta } = listed;
     const { places, missing } = this.#changes(listed);
@@ -76,7 +80,7 @@ export class FolderCommit {
     const done = committer.commit((edit) => {
       found.length = 0;
       for (const entry of rest) this.#upsert(edit, entry, { listed, quiet, scan, found });
-      if (scan !== undefined) removal.miss(edit, { origin, ids: missing, scan });
+      if (scan !== undefined && !round) removal.miss(edit, { origin, ids: missing, scan });
       this.#markListed(edit, { listed, scan });
     }, {
       weight: rest.length + missing.length + 1,
@@ -86,7 +90,10 @@ export class FolderCommit {
     await done;
     failpoint("scan.after_folder_commit");
     for (const id of found) folders.push(id);
-    if (scan === undefined && missing.length > 0) await removal.removeGuarded(origin, missing);
+    if (round) round.miss(missing);
+    else if (scan === undefined && missing.length > 0) {
+      await removal.removeGuarded(origin, missing);
+    }
     return { folders, replaced: missing.length > delta.missing.length };
   }
 

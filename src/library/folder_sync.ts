@@ -11,6 +11,7 @@ import {
   type SyncOutcome,
 } from "./folder_commit.ts";
 import { nextTurn } from "./next_turn.ts";
+import type { Round } from "./round.ts";
 
 /** Longest time one listing may take, in ms; a bucket of a million keys takes minutes. */
 const LISTING_MS_MAX = 3_600_000;
@@ -36,6 +37,8 @@ export interface SyncOptions {
   urgent: boolean;
   /** Asks for the folder's own time, too: not needed where its parent was listed just now. */
   refreshFolder?: boolean;
+  /** What this listing finds is settled with the others of the round, also beside a scan. */
+  round?: Round;
   /** Bounds the listings of a scan. */
   limiter?: Limiter;
   /** Called when the origin is about to be asked; what it throws ends the listing. */
@@ -137,7 +140,7 @@ export class FolderSync {
     } finally {
       options.onListed?.();
     }
-    return await this.#commit.apply(listed, { isUrgent });
+    return await this.#commit.apply(listed, { isUrgent, round: options.round });
   }
 
   async #listAndCompare(

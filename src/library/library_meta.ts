@@ -28,6 +28,10 @@ export interface ScanCounts {
   added: number;
   /** Files that have a new version. */
   changed: number;
+  /** Files that have another name, with the same content mark; neither added nor gone. */
+  moved: number;
+  /** Files that were removed. */
+  gone: number;
   /** Files and folders that the scan has seen, each once. */
   files: number;
   folders: number;
@@ -50,7 +54,7 @@ export interface OriginState {
 
 /** Nothing counted yet. */
 export function noCounts(): ScanCounts {
-  return { added: 0, changed: 0, files: 0, folders: 0 };
+  return { added: 0, changed: 0, moved: 0, gone: 0, files: 0, folders: 0 };
 }
 
 export function readCounters(index: Index): Counters {
@@ -73,7 +77,9 @@ export function writeOrder(index: Index, order: readonly number[]): void {
 
 export function readOriginState(index: Index, origin: number): OriginState {
   const found = readJson<OriginState>(index.table("meta"), stateKey(origin));
-  return found ?? {
+  // A scan of an earlier musicfs did not count all of it.
+  if (found) return { ...found, counts: { ...noCounts(), ...found.counts } };
+  return {
     files: 0,
     scan: 0,
     running: false,

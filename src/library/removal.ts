@@ -1,3 +1,4 @@
+import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
 import type { Index } from "../store/index.ts";
 import { COMMIT_CHANGES_MAX, type Committer } from "./committer.ts";
@@ -103,15 +104,15 @@ export class Removal {
   }
 
   /**
-   * Takes the origin from entries and all below them. Returns how many of its files that were.
+   * Takes the origin from entries and all below them; a scan's counts go on with it.
    *
    * Throws the signal's reason; what was removed by then stays so.
    */
   async remove(
     ids: readonly number[],
-    { origin, signal }: { origin: number; signal?: AbortSignal },
-  ): Promise<number> {
-    return await this.#drop(this.#allBelow(ids, origin), { origin, ...(signal && { signal }) });
+    options: { origin: number; isCounted?: boolean; signal?: AbortSignal },
+  ): Promise<void> {
+    await this.#drop(this.#allBelow(ids, options.origin), options);
   }
 
   /** Takes the origin from everything below a folder; the folder is then unlisted for it. */
@@ -141,20 +142,22 @@ export class Removal {
   /** Takes the origin from entries, children before their folders, in pieces. */
   async #drop(
     entries: Iterable<Entry>,
-    { origin, signal }: { origin: number; signal?: AbortSignal },
-  ): Promise<number> {
+    { origin, isCounted, signal }: { origin: number; isCounted?: boolean; signal?: AbortSignal },
+  ): Promise<void> {
     const { committer, rankOf } = this.#parts;
-    let files = 0;
     let ids: number[] = [];
     const commit = async (): Promise<void> => {
       const piece = ids;
       ids = [];
       await committer.commit((edit) => {
+        const { files } = edit.origin(origin);
         for (const id of piece) dropSource(edit, { id, origin, rankOf });
+        const state = edit.origin(origin);
+        if (isCounted) state.counts.gone += files - state.files;
       }, { weight: piece.length, urgent: true });
+      failpoint("scan.within_deletions");
     };
     for (const entry of entries) {
-      if (sourceFrom(entry, origin)?.kind === "file") files += 1;
       ids.push(entry.id);
       if (ids.length < COMMIT_CHANGES_MAX) continue;
       await commit();
@@ -162,7 +165,6 @@ export class Removal {
       signal?.throwIfAborted();
     }
     if (ids.length > 0) await commit();
-    return files;
   }
 
   /** Whether the root has something of the origin beside the entries with these ids. */

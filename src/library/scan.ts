@@ -46,13 +46,17 @@ export interface OriginScanOptions {
   onProgress?: (progress: ScanProgress) => void;
 }
 
+/** Deletions that were not believed: files, and of how many. */
+export interface Held {
+  gone: number;
+  of: number;
+}
+
 /** What the scan of one origin found. */
 export interface OriginScanReport extends ScanCounts {
   origin: string;
-  /** Files that were removed. */
-  gone: number;
-  /** Deletions that were not believed: files, and of how many. */
-  held?: { gone: number; of: number };
+  /** Deletions that were not believed. */
+  held?: Held;
   /** Whether an interrupted scan was gone on with. */
   resumed: boolean;
   errors: Error[];
@@ -147,14 +151,14 @@ export class OriginScan {
     await Promise.all(workers);
     await this.#flushed;
     this.#options.signal.throwIfAborted();
-    const outcome = this.#healthy ? await this.#removeMissing() : await this.#leaveMissing();
+    const held = this.#healthy ? await this.#removeMissing() : await this.#leaveMissing();
     await this.#parts.committer.commit((edit) => {
       edit.origin(this.#origin.number).running = false;
     }, { weight: 1, urgent: true });
     this.#report(true);
     return {
       ...this.#counts(),
-      ...outcome,
+      ...(held && { held }),
       origin: this.#origin.name,
       resumed: this.#resumed,
       errors: this.#errors,
@@ -317,7 +321,7 @@ export class OriginScan {
   }
 
   /** Removes what the whole scan missed, or holds it. */
-  async #removeMissing(): Promise<{ gone: number; held?: { gone: number; of: number } }> {
+  async #removeMissing(): Promise<Held | undefined> {
     const { committer, index, removal, sync } = this.#parts;
     const { number } = this.#origin;
     const missed = removal.missed(number);
@@ -327,7 +331,7 @@ export class OriginScan {
       weight: found.length,
       urgent: true,
     });
-    if (now.length === 0) return { gone: 0 };
+    if (now.length === 0) return undefined;
     const { gone, confirmed } = await this.#countMissing(now);
     const { filesBefore: of } = readOriginState(index, number);
     const verdict = judgeDeletions({
@@ -337,17 +341,18 @@ export class OriginScan {
       anythingLeft: removal.hasOthers(number, now.map(({ id }) => id)),
       accepted: this.#options.acceptDeletions,
     });
-    if (verdict === "hold") return { gone: 0, held: { gone, of } };
+    if (verdict === "hold") return { gone, of };
     failpoint("scan.before_deletions");
-    const removed = await removal.remove(now.map(({ id }) => id), {
+    await removal.remove(now.map(({ id }) => id), {
       origin: number,
+      isCounted: true,
       signal: this.#options.signal,
     });
     await committer.commit(() => removal.forget(number, now), { weight: now.length, urgent: true });
     for (const folder of this.#replacedIn) {
       await sync.listAgain(folder, number, { urgent: true });
     }
-    return { gone: removed };
+    return undefined;
   }
 
   async #countMissing(missed: readonly Missed[]): Promise<{ gone: number; confirmed: number }> {
@@ -360,7 +365,7 @@ export class OriginScan {
   }
 
   /** A scan that did not see everything cannot say what is missing, and confirms nothing. */
-  async #leaveMissing(): Promise<{ gone: number }> {
+  async #leaveMissing(): Promise<undefined> {
     const { committer, removal } = this.#parts;
     const { number } = this.#origin;
     const unconfirmed = removal.missed(number).filter(({ first }) => first === this.number);
@@ -368,7 +373,6 @@ export class OriginScan {
       weight: unconfirmed.length,
       urgent: true,
     });
-    return { gone: 0 };
   }
 
   #counts(): ScanCounts {

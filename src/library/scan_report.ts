@@ -1,3 +1,4 @@
+import { noCounts } from "./library_meta.ts";
 import type { OriginScanReport, ScanProgress } from "./scan.ts";
 
 /** How a scan is done. */
@@ -41,6 +42,7 @@ export function sumOf(origins: OriginScanReport[]): ScanReport {
   for (const origin of origins) {
     report.added += origin.added;
     report.changed += origin.changed;
+    report.moved += origin.moved;
     report.gone += origin.gone;
     report.folders += origin.folders;
     report.files += origin.files;
@@ -54,14 +56,5 @@ export function sumOf(origins: OriginScanReport[]): ScanReport {
 
 /** The report of an origin that could not be scanned at all. */
 export function notScanned(origin: string, error: Error): OriginScanReport {
-  return {
-    origin,
-    added: 0,
-    changed: 0,
-    files: 0,
-    folders: 0,
-    gone: 0,
-    resumed: false,
-    errors: [error],
-  };
+  return { ...noCounts(), origin, resumed: false, errors: [error] };
 }

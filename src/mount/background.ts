@@ -81,7 +81,8 @@ async function scanRegularly(parts: BackgroundParts, signal: AbortSignal): Promi
   for (;;) {
     early = new AbortController();
     const results = await scans.run({ checksum: false, acceptDeletions: false, signal });
-    for (const { name, state, files, added, changed, gone, held_deletions, error } of results) {
+    for (const result of results) {
+      const { name, state, files, added, changed, moved, gone, held_deletions, error } = result;
       if (state === "failed") log.warning("An origin could not be scanned", { name, error });
       else if (state === "held") {
         log.warning(
@@ -89,7 +90,7 @@ async function scanRegularly(parts: BackgroundParts, signal: AbortSignal): Promi
             "musicfs scan --accept-deletions",
           { name, files: held_deletions },
         );
-      } else log.info("Scanned", { name, files, added, changed, gone });
+      } else log.info("Scanned", { name, files, added, changed, moved, gone });
     }
     collectGarbage();
     const either = AbortSignal.any([signal, early.signal]);

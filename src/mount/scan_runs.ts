@@ -92,7 +92,7 @@ export class ScanRuns {
         files: origin.files,
         added: origin.added,
         changed: origin.changed,
-        moved: 0,
+        moved: origin.moved,
         gone: origin.gone,
         held_deletions: origin.held?.gone ?? 0,
         seconds,
