@@ -46,14 +46,14 @@ testWith(
       assert.equal(usual.stdout, `${daemon.mountpoint}: unanswered\n`);
       assert.equal(usual.code, 0);
       const usualMs = performance.now() - start;
-      assert.ok(usualMs > 4_500 && usualMs < 9_000, `${usualMs} ms`);
+      assert.ok(usualMs > 4_500, `${usualMs} ms: it waits 5 s for an answer`);
       const hurried = performance.now();
       const service = await musicfs(["check-mount", daemon.mountpoint], {
         env: { SERVICE_RESULT: "signal" },
       });
       assert.equal(service.stdout, `${daemon.mountpoint}: unanswered\n`);
       assert.equal(service.code, 0);
-      assert.ok(performance.now() - hurried < 3_000, "systemd would wait for it");
+      assert.ok(performance.now() - hurried < 4_500, "systemd would wait for it");
       assert.equal(mountsAt(daemon.mountpoint).length, 1);
       Deno.kill(await daemon.pid(), "SIGCONT");
       await output("diff", ["-r", origin, daemon.mountpoint]);
@@ -88,6 +88,14 @@ testWith(NEEDS, "check-mount says stale and detaches; --dry-run says it with exi
     assert.ok(performance.now() - start < 3_000, "ENOTCONN is known at once");
     assert.deepEqual(mountsAt(daemon.mountpoint), []);
   });
+});
+
+Deno.test("the probe of check-mount tells the kernel's own errno, every time", async () => {
+  // Read one call too late it was another in 1 of 20 processes; a dead mount then passed for live.
+  for (let probe = 0; probe < 40; probe += 1) {
+    const { stdout } = await musicfs(["__statfs", "/dev/null/not-a-folder"]);
+    assert.equal(stdout, "r20\n", `ENOTDIR, in probe ${probe}`);
+  }
 });
 
 testWith(NEEDS, "check-mount without a path finds every musicfs mount", async () => {
