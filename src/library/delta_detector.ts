@@ -6,7 +6,7 @@
 
 import type { OriginEntry } from "../origins/origin.ts";
 import type { EntrySource } from "./entry.ts";
-import { TEXT_BYTES_MAX } from "./entry_record.ts";
+import { soleSource, TEXT_BYTES_MAX } from "./entry_record.ts";
 import { PackedEntries } from "./packed_entries.ts";
 
 const NAME_BYTES_MAX = 255;
@@ -81,6 +81,12 @@ export class Listing {
     return this.#entries.find(name);
   }
 
+  /** The place of a name in UTF-8, whose entry is just what a source is; -1 if there is none. */
+  findJust(name: Uint8Array, source: Parameters<PackedEntries["isJust"]>[1]): number {
+    const place = this.#entries.findBytes(name);
+    return place >= 0 && this.#entries.isJust(place, source) ? place : -1;
+  }
+
   at(place: number): OriginEntry {
     const { name, ...entry } = this.#entries.at(place);
     return { path: this.#prefix + name, ...entry };
@@ -116,6 +122,21 @@ export class DeltaDetector {
   constructor(listing: Listing) {
     this.#listing = listing;
     this.#known = new Uint8Array(listing.count);
+  }
+
+  /**
+   * Takes a child as it is kept, if this origin is all it has and lists it just so: most are, and
+   * need no decoding. False if `compare` must look at it.
+   */
+  takeUnchanged(id: number, record: Uint8Array, origin: number): boolean {
+    const source = soleSource(record);
+    if (source === undefined || source.origin !== origin) return false;
+    const place = this.#listing.findJust(source.name, source);
+    if (place < 0 || this.#known[place] === 1) return false;
+    this.#known[place] = 1;
+    this.#knownCount += 1;
+    if (source.kind === "folder") this.#delta.folders.push(id);
+    return true;
   }
 
   compare({ id, name, source, hidden }: KnownChild): void {

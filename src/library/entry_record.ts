@@ -97,6 +97,45 @@ export function decodeName(id: number, record: Uint8Array): { parent: number; na
   return { parent: view.getUint32(4, true), name };
 }
 
+/** The only source of an entry, its texts as bytes of the record. */
+export interface SoleSource {
+  name: Uint8Array;
+  origin: number;
+  kind: EntryKind;
+  size: number;
+  mtimeNs: bigint;
+  /** undefined where it is `sizeTimeVersion`. */
+  version: Uint8Array | undefined;
+}
+
+/**
+ * What most records hold, a file or folder of one source, without making texts of it; undefined for
+ * all others. Nothing but `decodeEntry` judges what is damaged.
+ */
+export function soleSource(record: Uint8Array): SoleSource | undefined {
+  const flags = record[1] ?? 0;
+  const start = HEAD_BYTES + (record[2] ?? 0);
+  if (record[0] !== ENTRY_FORMAT || record[3] !== 1 || (flags & AS_FIRST_SOURCE) === 0) {
+    return undefined;
+  }
+  if (record.length < start + 11 + 4) return undefined;
+  const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
+  const sourceFlags = view.getUint8(start + 2);
+  const sole: SoleSource = {
+    name: record.subarray(HEAD_BYTES, start),
+    origin: view.getUint16(start, true),
+    kind: KINDS[sourceFlags & KIND_BITS] ?? "file",
+    size: 0,
+    mtimeNs: view.getBigInt64(start + 3, true),
+    version: undefined,
+  };
+  if (sole.kind === "folder") return sole;
+  if (sole.kind !== "file" || record.length < start + 19) return undefined;
+  sole.size = view.getFloat64(start + 11, true);
+  if ((sourceFlags & DERIVED_VERSION) === 0) sole.version = record.subarray(start + 21);
+  return sole;
+}
+
 function decode(id: number, record: Uint8Array): Entry {
   if (record[0] !== ENTRY_FORMAT) throw damaged(id, `its format is ${record[0]}`);
   const view = new DataView(record.buffer, record.byteOffset, record.byteLength);

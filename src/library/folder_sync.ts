@@ -4,6 +4,7 @@ import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Origin, OriginEntry } from "../origins/origin.ts";
 import { DeltaDetector, type FolderDelta, Listing } from "./delta_detector.ts";
+import { decodeEntry } from "./entry_record.ts";
 import {
   FolderCommit,
   type FolderCommitParts,
@@ -189,11 +190,14 @@ export class FolderSync {
     for (let more = true; more;) {
       more = false;
       let compared = 0;
-      for (const { id, name, kind, sources } of namespace.children(folder, after)) {
+      for (const { id, record } of namespace.childRecords(folder, after)) {
         after = id;
         compared += 1;
-        const source = sources.find((source) => source.origin === origin);
-        if (source) detector.compare({ id, name, source, hidden: kind !== source.kind });
+        if (!detector.takeUnchanged(id, record, origin)) {
+          const { name, kind, sources } = decodeEntry(id, record);
+          const source = sources.find((source) => source.origin === origin);
+          if (source) detector.compare({ id, name, source, hidden: kind !== source.kind });
+        }
         if (compared >= COMPARED_MAX) {
           more = true;
           break;

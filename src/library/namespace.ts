@@ -57,6 +57,21 @@ export class Namespace {
     }
   }
 
+  /**
+   * The same as they are kept, for `soleSource` and `decodeEntry`: each is good until the next call
+   * on the index.
+   */
+  *childRecords(
+    folderId: number,
+    afterId: number,
+  ): Iterable<{ id: number; record: Uint8Array }> {
+    for (const { key } of this.#children.range(childrenAfter(folderId, afterId))) {
+      const id = u32At(key, 4);
+      const record = this.#entries.get(entryKey(id));
+      if (record) yield { id, record };
+    }
+  }
+
   hasChildren(folderId: number): boolean {
     for (const _ of this.#children.range(childrenAfter(folderId, 0))) return true;
     return false;

@@ -77,6 +77,33 @@ export class PackedEntries {
     return (this.#slots[this.#slotOf(nameBytes(name))] ?? 0) - 1;
   }
 
+  /** As `find`, for a name in UTF-8. */
+  findBytes(name: Uint8Array): number {
+    return (this.#slots[this.#slotOf(name)] ?? 0) - 1;
+  }
+
+  /** Whether the entry at a place, which is no link, is just this; `version` as in `SoleSource`. */
+  isJust(
+    place: number,
+    { kind, size, mtimeNs, version }: {
+      kind: EntryKind;
+      size: number;
+      mtimeNs: bigint;
+      version: Uint8Array | undefined;
+    },
+  ): boolean {
+    const { bytes, view, at } = this.#locate(place);
+    const flags = bytes[at] ?? 0;
+    if (KINDS[flags & KIND_BITS] !== kind) return false;
+    if (view.getFloat64(at + 4, true) !== size) return false;
+    if (view.getBigInt64(at + 12, true) !== mtimeNs) return false;
+    if (kind !== "file") return true;
+    if (version === undefined) return (flags & DERIVED_VERSION) !== 0;
+    if ((flags & DERIVED_VERSION) !== 0) return false;
+    const textAt = at + HEAD_BYTES + (bytes[at + 1] ?? 0);
+    return isSame(bytes.subarray(textAt, textAt + view.getUint16(at + 2, true)), version);
+  }
+
   at(place: number): PackedEntry {
     const { bytes, view, at } = this.#locate(place);
     const flags = bytes[at] ?? 0;

@@ -2,8 +2,9 @@ import { posix } from "node:path";
 import type { ByteRange } from "../base/bytes.ts";
 import { Limiter, orAborted } from "../base/concurrency.ts";
 import type { Log } from "../base/log.ts";
-import { type FileStatus, statPathWaiting } from "../base/posix.ts";
+import { libc, statPathWaiting } from "../base/posix.ts";
 import { codeOf, localError } from "./local_errors.ts";
+import { type FolderNames, type NameStatus, openFolder, readFolder } from "./local_folder.ts";
 import { LocalRoot } from "./local_root.ts";
 import { OpenFiles } from "./open_files.ts";
 import type { CallOptions, Origin, OriginEntry, OriginFile } from "./origin.ts";
@@ -32,9 +33,6 @@ const KINDS: Readonly<Record<number, "file" | "folder" | "symlink">> = {
   0o040000: "folder",
   0o120000: "symlink",
 };
-
-/** What Deno puts in the place of bytes that are not UTF-8. */
-const REPLACEMENT = "\uFFFD";
 
 /** What a local origin is made of. */
 export interface LocalOriginOptions {
@@ -140,26 +138,22 @@ export class LocalOrigin implements Origin, AsyncDisposable {
 
   async #list(folder: string, { signal, onProgress }: CallOptions): Promise<OriginEntry[]> {
     const op = "local.list";
-    const names = await this.#calls.run(() => this.#names(folder, onProgress), signal);
+    const options = { signal, onProgress };
+    const found = await this.#calls.run(() => this.#names(folder, options), signal);
+    const { names, statuses, notUtf8 } = found;
     if (folder === "") this.#told = false;
     const prefix = folder === "" ? "" : `${folder}/`;
     const entries: OriginEntry[] = [];
-    const lost: string[] = [];
-    let next = 0;
-    const describeNext = async (): Promise<void> => {
-      for (let name = names[next++]; name !== undefined; name = names[next++]) {
-        // The caller has left by then; a listener for each of 100,000 names would cost more.
-        signal.throwIfAborted();
-        const path = prefix + name;
-        const entry = await this.#calls.run(() => this.#describe(path, op, lost));
-        if (entry) entries.push(entry);
-        onProgress?.();
-      }
-    };
-    await Promise.all(Array.from({ length: CALLS_MAX }, describeNext));
+    const later: string[] = [];
+    for (const [i, name] of names.entries()) {
+      const status = statuses[i];
+      const kind = status && KINDS[status.mode & S_IFMT];
+      if (!status || kind === "symlink") later.push(prefix + name);
+      else if (kind) entries.push(plainEntry(prefix + name, kind, status));
+    }
+    const lost = await this.#describeAll(later, entries, options);
     // Names vanish one by one, or all together when the disk is unmounted.
-    if (folder === "" || lost.length > 0) await this.#root.check(op);
-    const notUtf8 = lost.filter((path) => path.includes(REPLACEMENT)).length;
+    if (folder === "" || lost > 0) await this.#root.check(op);
     if (notUtf8 > 0 && !this.#told) {
       this.#told = true;
       const fields = { origin: this.name, folder, names: notUtf8 };
@@ -168,48 +162,87 @@ export class LocalOrigin implements Origin, AsyncDisposable {
     return entries;
   }
 
-  async #names(folder: string, onProgress: CallOptions["onProgress"]): Promise<string[]> {
-    const op = "local.list";
-    const path = await this.#root.enter(folder, op);
-    const names: string[] = [];
-    let doubtful = false;
-    try {
-      for await (const { name } of Deno.readDir(path)) {
-        names.push(name);
+  /** Adds what the disk says of each path; the number of those that are not there. */
+  async #describeAll(
+    paths: readonly string[],
+    entries: OriginEntry[],
+    { signal, onProgress }: CallOptions,
+  ): Promise<number> {
+    let lost = 0;
+    let next = 0;
+    const describeNext = async (): Promise<void> => {
+      for (let path = paths[next++]; path !== undefined; path = paths[next++]) {
+        // The caller has left by then; a listener for each of 100,000 names would cost more.
+        signal.throwIfAborted();
+        const known = path;
+        const entry = await this.#calls.run(() =>
+          this.#describe(known, "local.list", () => lost += 1)
+        );
+        if (entry) entries.push(entry);
         onProgress?.();
-        doubtful ||= name.includes(REPLACEMENT);
       }
+    };
+    const workers = Math.min(CALLS_MAX, paths.length);
+    await Promise.all(Array.from({ length: workers }, describeNext));
+    return lost;
+  }
+
+  async #names(folder: string, options: CallOptions): Promise<FolderNames> {
+    const op = "local.list";
+    const disk = this.#root.localDisk;
+    const descriptor = await this.#openFolder(folder, op);
+    try {
+      const found = await readFolder(descriptor, { ...options, disk });
+      if (found) return found;
+    } finally {
+      // Nothing is written back: on a disk of this machine there is nothing to wait for.
+      if (disk === undefined) await closeDescriptor(descriptor);
+      else libc.close(descriptor);
+    }
+    throw await this.#root.explain("unavailable", folder, { op });
+  }
+
+  /** Opens a folder that is really where it seems: no part of its path is a link. */
+  async #openFolder(folder: string, op: string): Promise<number> {
+    const direct = this.#beneath ? this.#root.joinReal(folder) : undefined;
+    const opened = direct === undefined ? undefined : await openFolder(direct);
+    if (opened !== undefined) return opened;
+    const path = await this.#root.enter(folder, op);
+    const descriptor = await openPath(path, { isFolder: true });
+    if (descriptor !== undefined) return descriptor;
+    try {
+      for await (const _ of Deno.readDir(path)) break;
     } catch (error) {
       if (folder !== "" && isNotAFolder(error)) {
         throw localError("invalid", folder, { op, reason: "it is not a folder", cause: error });
       }
       throw await this.#root.explain(codeOf(error), folder, { op, cause: error });
     }
-    return doubtful ? [...new Set(names)] : names;
+    throw await this.#root.explain("unavailable", folder, { op });
   }
 
-  /** What lies at `path`; undefined if nothing is there (then `lost` learns of it) or to be shown. */
-  async #describe(path: string, op: string, lost?: string[]): Promise<OriginEntry | undefined> {
+  /** What lies at `path`; undefined if nothing is there (then `onLost` is told) or to be shown. */
+  async #describe(
+    path: string,
+    op: string,
+    onLost?: () => void,
+  ): Promise<OriginEntry | undefined> {
     const full = this.#root.join(path);
     const status = await statPathWaiting(full) ?? await this.#statAgain(path, op);
     if (!status) {
-      lost?.push(path);
+      onLost?.();
       return undefined;
     }
     const kind = KINDS[status.mode & S_IFMT];
     if (kind === undefined) return undefined;
-    const { mtimeNs } = status;
-    if (kind === "file") {
-      const { size } = status;
-      return { path, kind, size, mtimeNs, version: sizeTimeVersion(size, mtimeNs), target: "" };
-    }
-    const target = kind === "symlink" ? await this.#root.linkTarget(path) : "";
+    if (kind !== "symlink") return plainEntry(path, kind, status);
+    const target = await this.#root.linkTarget(path);
     if (target === undefined) return undefined;
-    return { path, kind, size: 0, mtimeNs, version: "", target };
+    return { path, kind, size: 0, mtimeNs: status.mtimeNs, version: "", target };
   }
 
   /** Tells a missing name (undefined) from a disk that refused, which throws. */
-  async #statAgain(path: string, op: string): Promise<FileStatus | undefined> {
+  async #statAgain(path: string, op: string): Promise<NameStatus | undefined> {
     try {
       await Deno.lstat(this.#root.join(path));
     } catch (error) {
@@ -269,6 +302,15 @@ export class LocalOrigin implements Origin, AsyncDisposable {
       return await this.#root.explain(codeOf(error), path, { op, cause: error });
     }
   }
+}
+
+function plainEntry(
+  path: string,
+  kind: "file" | "folder",
+  { size, mtimeNs }: NameStatus,
+): OriginEntry {
+  if (kind === "folder") return { path, kind, size: 0, mtimeNs, version: "", target: "" };
+  return { path, kind, size, mtimeNs, version: sizeTimeVersion(size, mtimeNs), target: "" };
 }
 
 function isNotAFolder(error: unknown): boolean {

@@ -1,6 +1,7 @@
 import { posix } from "node:path";
 import type { ErrorCode, MusicfsError } from "../base/errors.ts";
 import { statPathWaiting } from "../base/posix.ts";
+import { isLocalDisk } from "./local_disk.ts";
 import { codeOf, localError } from "./local_errors.ts";
 
 const S_IFMT = 0o170000;
@@ -18,6 +19,7 @@ export class LocalRoot {
   #real: string | undefined;
   /** Major and minor number of the disk on which it was last well. */
   #device: string | undefined;
+  #isLocal = false;
 
   constructor(path: string) {
     this.path = posix.resolve(path);
@@ -54,8 +56,22 @@ export class LocalRoot {
     if (this.#device !== undefined && this.#device !== device && await this.#isEmpty(real, op)) {
       throw this.#ill(op, "it is empty and on another disk than before; is its disk mounted?");
     }
+    if (this.#device !== device) this.#isLocal = await isLocalDisk(real);
     this.#device = device;
     this.#real = real;
+  }
+
+  /** "major:minor" of the disk on which it was last well, if that is one of this machine. */
+  get localDisk(): string | undefined {
+    return this.#isLocal ? this.#device : undefined;
+  }
+
+  /**
+   * The full path of a folder below a root that was last seen where it was configured, no part of
+   * its path a link; undefined for another root, whose links must be followed each time.
+   */
+  joinReal(path: string): string | undefined {
+    return this.#real === this.path ? this.join(path) : undefined;
   }
 
   /**

@@ -76,9 +76,12 @@ export async function openBeneath(root: string, path: string): Promise<number | 
 }
 
 /** Opens a path for reading, wherever its links lead. */
-export async function openPath(path: string): Promise<number | undefined> {
+export async function openPath(
+  path: string,
+  { isFolder = false }: { isFolder?: boolean } = {},
+): Promise<number | undefined> {
   const name = cString(path);
-  const flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+  const flags = O_RDONLY | O_CLOEXEC | (isFolder ? O_DIRECTORY : O_NONBLOCK);
   const descriptor = await holding([name], waiting.open(name, flags, 0));
   return descriptor < 0 ? undefined : descriptor;
 }

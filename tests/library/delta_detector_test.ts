@@ -2,13 +2,16 @@ import fc from "fast-check";
 import assert from "node:assert/strict";
 import {
   DeltaDetector,
+  isModified,
   isName,
   type KnownChild,
   Listing,
   nameOf,
 } from "../../src/library/delta_detector.ts";
+import { encodeEntry } from "../../src/library/entry_record.ts";
 import { sourceOf } from "../../src/library/folder_commit.ts";
 import type { OriginEntry } from "../../src/origins/origin.ts";
+import { sizeTimeVersion } from "../../src/origins/size_time_version.ts";
 
 function file(path: string, more: Partial<OriginEntry> = {}): OriginEntry {
   return { path, kind: "file", size: 1, mtimeNs: 1n, version: "v", target: "", ...more };
@@ -109,6 +112,52 @@ Deno.test("DeltaDetector's delta turns what was known into what was listed, for 
     const kept = delta.folders.map((id) => now.get(id)?.kind);
     assert(kept.every((kind) => kind === "folder"));
     assert.deepEqual(delta.added, delta.added.toSorted(byPath));
+  }));
+});
+
+const versioned = fc.record({
+  name: fc.constantFrom(..."abcd", "e\u00E9", "\u{1F3B5}"),
+  kind: fc.constantFrom("file" as const, "folder" as const, "symlink" as const),
+  size: fc.nat(1),
+  mtimeNs: fc.bigInt({ min: -1n, max: 1n }),
+  version: fc.constantFrom(undefined, "v", "1-1", "\u00E9"),
+  shown: fc.constantFrom(0n, 5n),
+}).map(({ name, kind, size, mtimeNs, version, shown }) => {
+  const isFile = kind === "file";
+  const entry: OriginEntry = {
+    path: name,
+    kind,
+    size: isFile ? size : 0,
+    mtimeNs,
+    version: isFile ? version ?? sizeTimeVersion(size, mtimeNs) : "",
+    target: kind === "symlink" ? "x" : "",
+  };
+  return { entry, shown };
+});
+const records = fc.uniqueArray(versioned, { selector: ({ entry }) => entry.path });
+
+Deno.test("DeltaDetector.takeUnchanged() takes just what compare() finds nothing in", () => {
+  fc.assert(fc.property(records, records, fc.nat(2), (before, after, origin) => {
+    const listing = listingOf("", after.map(({ entry }) => entry));
+    const [plain, fast] = [new DeltaDetector(listing), new DeltaDetector(listing)];
+    let [taken, same] = [0, 0];
+    for (const [i, { entry, shown }] of before.entries()) {
+      const { path: name, kind, size, mtimeNs, target } = entry;
+      const source = sourceOf(1, entry, undefined);
+      const child = { id: 100 + i, name, source, hidden: false };
+      const record = encodeEntry({
+        ...{ id: child.id, parent: 1, name, kind, sequence: 1, listed: false, sources: [source] },
+        ...{ size, mtimeNs: mtimeNs + shown, target },
+      });
+      const now = after.find(({ entry }) => entry.path === name)?.entry;
+      const isSame = now?.kind === kind && kind !== "symlink" && !isModified(source, now);
+      if (isSame && shown === 0n && origin === 1) same += 1;
+      plain.compare(child);
+      if (fast.takeUnchanged(child.id, record, origin)) taken += 1;
+      else fast.compare(child);
+    }
+    assert.equal(taken, same);
+    assert.deepEqual(fast.finish(), plain.finish());
   }));
 });
 
