@@ -12,6 +12,7 @@ import type { EventListener } from "./entry_event.ts";
 import { type FolderChange, OwedChanges } from "./folder_change.ts";
 import { FolderSync } from "./folder_sync.ts";
 import { Listings } from "./listings.ts";
+import { Look, type LookOptions } from "./look.ts";
 import { Namespace } from "./namespace.ts";
 import type { Takeover } from "./namespace_edit.ts";
 import { Removal } from "./removal.ts";
@@ -22,6 +23,7 @@ export type { ProveOptions, ProveProgress } from "./content_prover.ts";
 export type { VersionStore } from "./earlier_mount.ts";
 export type { EntryEvent } from "./entry_event.ts";
 export type { FolderChange } from "./folder_change.ts";
+export type { LookOptions } from "./look.ts";
 export type { Takeover } from "./namespace_edit.ts";
 export type { ScanProgress } from "./scan.ts";
 export type { ScanOptions, ScanReport } from "./scan_report.ts";
@@ -148,6 +150,28 @@ export class Library implements AsyncDisposable {
    */
   refresh(entryId: number, options: { signal: AbortSignal }): Promise<void> {
     return this.#listings.refresh(entryId, options);
+  }
+
+  /**
+   * Looks at folders of an origin, by name, that may have changed: lists each, and what is new below
+   * it. Many at once cost less than one by one. A path that nobody knows is looked for.
+   *
+   * Throws the signal's reason, `not_found` for an unknown origin, and `unavailable` or `timed_out`
+   * if the origin is not well: what was seen by then is kept, the rest is for a scan to find.
+   */
+  async look(origin: string, folders: readonly string[], options: LookOptions): Promise<void> {
+    const { log, isUp = () => true } = this.#options;
+    const number = this.#order.find((number) => this.#origins.get(number)?.name === origin);
+    const context = { op: "library.look", subject: origin };
+    if (number === undefined) {
+      throw new MusicfsError("not_found", `Cannot look at ${origin}: no such origin`, context);
+    }
+    if (!isUp(origin)) {
+      throw new MusicfsError("unavailable", `Cannot look at ${origin}: it is down`, context);
+    }
+    const signal = AbortSignal.any([options.signal, this.#stopping.signal]);
+    const parts = { namespace: this.namespace, sync: this.#sync, removal: this.#removal, log };
+    await new Look(parts, number, { ...options, signal }).run(folders);
   }
 
   /**

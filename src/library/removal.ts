@@ -89,9 +89,21 @@ export class Removal {
     return files;
   }
 
-  /** Removes what one listing outside of a scan missed, unless that is most of the library. */
-  async removeGuarded(origin: number, ids: readonly number[]): Promise<void> {
+  /**
+   * Removes what listings outside of a scan missed, unless that is most of the library.
+   *
+   * `seen` is how many names somebody saw go. Where that is all of them they are believed as far as
+   * something is left of the origin: a disk that is unmounted does not say so name by name.
+   */
+  async removeGuarded(
+    origin: number,
+    ids: readonly number[],
+    { seen = 0 }: { seen?: number } = {},
+  ): Promise<void> {
     const { index, log } = this.#parts;
+    if (seen >= ids.length && this.hasOthers(origin, ids)) {
+      return await this.remove(ids, { origin });
+    }
     const gone = await this.countFiles(ids, { origin });
     const { files: of } = readOriginState(index, origin);
     const left = of > gone || this.hasOthers(origin, ids);

@@ -17,6 +17,8 @@ export class Round {
   readonly #missing: number[] = [];
   /** Folders in which a folder's name now stands for something else: to be listed once more. */
   readonly replacedIn = new Set<number>();
+  /** How many names somebody saw go, one by one, from the folders of this round. */
+  seenGone = 0;
 
   constructor(parts: RoundParts, readonly origin: number) {
     this.#parts = parts;
@@ -30,6 +32,8 @@ export class Round {
   /** Removes what is gone, unless that is most of the library. */
   async settle(): Promise<void> {
     const missing = this.#missing.splice(0);
-    if (missing.length > 0) await this.#parts.removal.removeGuarded(this.origin, missing);
+    if (missing.length > 0) {
+      await this.#parts.removal.removeGuarded(this.origin, missing, { seen: this.seenGone });
+    }
   }
 }

@@ -1,0 +1,145 @@
+/**
+ * What is to be looked at, and when, from what a watch tells. Pure: the time is passed in.
+ *
+ * Times are ms of a monotonic clock.
+ */
+
+/** A folder is looked at when nothing more was told of it for this long, in ms. */
+export const DEBOUNCE_MS = 200;
+
+/** Longest time that a folder waits for that, in ms. */
+export const DIRTY_MS_MAX = 1_000;
+
+/** The same, if all that is told is that a file in it is being written, in ms. */
+export const GROWING_MS_MAX = 10_000;
+
+/** More folders than these are not remembered one by one: a scan is no slower. */
+export const DIRTY_FOLDERS_MAX = 10_000;
+
+/** Waits before a scan that the one before did not make good, in ms; the last one is repeated. */
+const AGAIN_MS = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000] as const;
+
+/** That something may have changed in a folder. */
+export interface DirtyHint {
+  /** Path below the origin's root. */
+  folder: string;
+  /** Whether it was made or came here, so that all below it is new. */
+  isNew: boolean;
+  /** Whether a name went from it. */
+  isGone: boolean;
+  /** Whether a file in it is being written, and nothing else. */
+  isGrowing: boolean;
+}
+
+/** Folders to look at. */
+export interface LookBatch {
+  folders: string[];
+  /** Those of which all below is to be looked at, too. */
+  deep: ReadonlySet<string>;
+  /** Of each folder, how many names were seen to go from it; 0 is left out. */
+  gone: ReadonlyMap<string, number>;
+}
+
+interface Dirty {
+  /** When it is looked at however much goes on. */
+  limitMs: number;
+  lastMs: number;
+  isNew: boolean;
+  gone: number;
+}
+
+/** A scan that is wanted, because changes happened that nobody knows of. */
+interface Wanted {
+  firstMs: number;
+  lastMs: number;
+}
+
+/** Collects hints, says when and what to look at, and when only a scan will do. */
+export class WatchQueue {
+  readonly #dirty = new Map<string, Dirty>();
+  #wanted: Wanted | undefined;
+  /** Scans in a row that failed, or during which changes were lost again. */
+  #failures = 0;
+  #scanNotBeforeMs = -Infinity;
+  #scanning = false;
+  /** How often changes were lost. */
+  losses = 0;
+
+  /** Folders that wait. */
+  get size(): number {
+    return this.#dirty.size;
+  }
+
+  note({ folder, isNew, isGone, isGrowing }: DirtyHint, nowMs: number): void {
+    const limitMs = nowMs + (isGrowing ? GROWING_MS_MAX : DIRTY_MS_MAX);
+    const known = this.#dirty.get(folder);
+    if (known) {
+      known.lastMs = nowMs;
+      known.limitMs = Math.min(known.limitMs, limitMs);
+      known.isNew ||= isNew;
+      known.gone += isGone ? 1 : 0;
+      return;
+    }
+    if (this.#dirty.size >= DIRTY_FOLDERS_MAX) return this.lost(nowMs);
+    this.#dirty.set(folder, { limitMs, lastMs: nowMs, isNew, gone: isGone ? 1 : 0 });
+  }
+
+  /** Something happened that is not known; a scan is wanted. What is dirty stays so. */
+  lost(nowMs: number): void {
+    this.losses += 1;
+    this.#wanted ??= { firstMs: nowMs, lastMs: nowMs };
+    this.#wanted.lastMs = nowMs;
+  }
+
+  /** When the next folder is due; undefined if none is dirty. O(dirty folders). */
+  lookDueMs(): number | undefined {
+    let due: number | undefined;
+    for (const dirty of this.#dirty.values()) due = Math.min(due ?? Infinity, dueMs(dirty));
+    return due;
+  }
+
+  /** Takes what is due; undefined if nothing is. */
+  takeLook(nowMs: number): LookBatch | undefined {
+    const folders: string[] = [];
+    const deep = new Set<string>();
+    const gone = new Map<string, number>();
+    for (const [folder, dirty] of this.#dirty) {
+      if (dueMs(dirty) > nowMs) continue;
+      this.#dirty.delete(folder);
+      folders.push(folder);
+      if (dirty.isNew) deep.add(folder);
+      if (dirty.gone > 0) gone.set(folder, dirty.gone);
+    }
+    return folders.length > 0 ? { folders, deep, gone } : undefined;
+  }
+
+  /** When a scan is due; undefined if none is wanted, or one is under way. */
+  scanDueMs(): number | undefined {
+    if (!this.#wanted || this.#scanning) return undefined;
+    const { firstMs, lastMs } = this.#wanted;
+    const due = Math.min(lastMs + DEBOUNCE_MS, firstMs + DIRTY_MS_MAX);
+    return Math.max(due, this.#scanNotBeforeMs);
+  }
+
+  /** Whether a scan is due; the caller begins it, and says how it ended. */
+  takeScan(nowMs: number): boolean {
+    const due = this.scanDueMs();
+    if (due === undefined || due > nowMs) return false;
+    this.#wanted = undefined;
+    this.#scanning = true;
+    return true;
+  }
+
+  /** The scan has ended; one that is not `complete`, or lost something meanwhile, is done again. */
+  scanEnded(complete: boolean, nowMs: number): void {
+    this.#scanning = false;
+    if (!complete) this.#wanted ??= { firstMs: nowMs, lastMs: nowMs };
+    this.#failures = this.#wanted ? this.#failures + 1 : 0;
+    const waitMs = AGAIN_MS[Math.min(this.#failures, AGAIN_MS.length - 1)] ?? 0;
+    this.#scanNotBeforeMs = nowMs + waitMs;
+  }
+}
+
+function dueMs({ limitMs, lastMs }: Dirty): number {
+  return Math.min(lastMs + DEBOUNCE_MS, limitMs);
+}
