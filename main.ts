@@ -7,8 +7,12 @@ import { run } from "./src/cli/run.ts";
 function outputOf(stream: typeof Deno.stdout): Output {
   const encoder = new TextEncoder();
   const isTerminal = stream.isTerminal();
+  let isGone = false;
   return {
     isTerminal,
+    get isGone() {
+      return isGone;
+    },
     columns: isTerminal ? columnsOf() : 0,
     write: (text) => {
       try {
@@ -17,6 +21,7 @@ function outputOf(stream: typeof Deno.stdout): Output {
       } catch (error) {
         // Whoever read this has gone away, as `head` does.
         if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+        isGone = true;
       }
     },
   };

@@ -1,4 +1,4 @@
-import type { Config, OriginConfig } from "../mount/config.ts";
+import type { Config, HookConfig, OriginConfig } from "../mount/config.ts";
 import * as v from "valibot";
 import { parseConfigFile } from "./config_file.ts";
 import {
@@ -52,6 +52,8 @@ interface Layer extends Settings {
 const SYSTEM_CONFIG = "/etc/musicfs/config.toml";
 const READ_TIMEOUT_MS = 30_000;
 const POLL_INTERVAL_MS = 300_000;
+const HOOK_TIMEOUT_MS = 30_000;
+const HOOK_INTERVAL_MS = 10_000;
 
 /** What NAS systems and Macs leave beside the music. */
 const EXCLUDED = ["@eaDir", ".DS_Store", "#recycle"] as const;
@@ -81,6 +83,7 @@ export function resolveConfig(flags: Flags, sources: ConfigSources): Config {
     trustAudioMd5: first("no_trust_audio_md5") !== true,
     exclude: first("exclude") ?? EXCLUDED,
     origins: originsOf(layers),
+    hooks: hooksOf(layers),
     hash: first("hash") ?? "xxh128",
     umask: first("umask") ?? 0,
     uid: first("uid"),
@@ -210,6 +213,21 @@ function originsOf(layers: readonly Layer[]): OriginConfig[] {
     return { name: take(longer ?? typed.identity), url, priority };
   });
   return origins.sort((a, b) => a.priority - b.priority);
+}
+
+/** The hooks of the configuration file: no other place names any. */
+function hooksOf(layers: readonly Layer[]): HookConfig[] {
+  return layers.flatMap(({ hook = [], base }) =>
+    hook.map(({ command, url = "", method = "POST", headers = {}, ...times }): HookConfig => {
+      const { timeout: timeoutMs = HOOK_TIMEOUT_MS, min_interval = HOOK_INTERVAL_MS } = times;
+      const common = { timeoutMs, minIntervalMs: min_interval };
+      if (command === undefined) return { ...common, url, method, headers };
+      const [program = "", ...args] = command;
+      // A bare name is looked for in PATH; a path starts where those of this file do.
+      const found = program.includes("/") ? absolutePath(program, base) : program;
+      return { ...common, command: [found, ...args] };
+    })
+  );
 }
 
 function calledTwice({ place }: Layer, name: string): UsageError {

@@ -38,5 +38,8 @@ function describe(issue: v.BaseIssue<unknown>, key: string): string {
     return `unknown key "${key}"; see "musicfs mount --help" for those there are`;
   }
   if (issue.type === "strict_object") return `"${key}" is missing`;
+  if (issue.received === "Object") return `"${key}": ${issue.message}`;
+  // They may hold a password or a token.
+  if (/^hook\.(url|headers)/.test(key)) return `"${key}" will not do: ${issue.message}`;
   return `"${key}" cannot be ${issue.received}: ${issue.message}`;
 }

@@ -2,8 +2,10 @@
 
 /** A stream of the process, or a double of it. */
 export interface Output {
-  /** Writes all of `text` before it returns. A reader that went away is not told apart. */
+  /** Writes all of `text` before it returns. A reader that went away is no error. */
   write(text: string): void;
+  /** Whether a write has found that the reader went away. */
+  readonly isGone?: boolean;
   isTerminal: boolean;
   /** Width of the terminal; 0 when it is none, or does not say. */
   columns: number;

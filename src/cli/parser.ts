@@ -356,6 +356,27 @@ const status = command(
   },
 );
 
+const events = command(
+  "events",
+  merge(
+    object({
+      command: constant("events"),
+      json: option("--json", { description: message`Print JSON, one object a line.` }),
+    }),
+    object(configured),
+  ),
+  {
+    usageLine: onlyOptions,
+    brief: message`Follow what happens in a daemon.`,
+    description:
+      message`Prints files that come, change, move and go, origins that go down and come back, scans and evictions, until Ctrl-C or the daemon's end.`,
+    footer: examples([
+      "musicfs events",
+      "musicfs events --json | jq 'select(.event == \"origin_down\")'",
+    ]),
+  },
+);
+
 const version = command(
   "version",
   object({ command: constant("version"), ...json }),
@@ -374,6 +395,7 @@ export const parser = or(
   verify,
   checkMount,
   status,
+  events,
   version,
 );
 

@@ -1,5 +1,6 @@
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { statPath } from "../base/posix.ts";
 import type {
   CacheCommands,
   ScanProgress,
@@ -9,7 +10,7 @@ import type {
 import type { Config } from "../mount/config.ts";
 import { callDaemon, NoDaemonError } from "../mount/control_client.ts";
 import { CONTROL_SOCKET } from "../mount/control_protocol.ts";
-import { acquireLock, LockHeldError } from "../mount/lock.ts";
+import { acquireLock, LockHeldError, readLockInfo } from "../mount/lock.ts";
 import type { CliContext } from "./context.ts";
 
 /** How long a daemon that holds the lock may take to open its socket, in ms: it opens the index. */
@@ -47,6 +48,49 @@ export async function reachCache<T>(
   const { clock, env, random } = context;
   await using commands = await context.openCache(config, { clock, env, log, random });
   return await use(commands, { mountpoint: undefined });
+}
+
+/**
+ * Has the daemon that serves the cache run a command that needs one; waits for its socket while it
+ * starts.
+ *
+ * Throws `not_found` if there is no cache, or nobody serves it.
+ */
+export async function callServingDaemon(
+  config: Config,
+  command: string,
+  options: {
+    context: CliContext;
+    onProgress: (progress: unknown) => void;
+    signal: AbortSignal;
+  },
+): Promise<unknown> {
+  const { cacheDir } = config;
+  const { context: { clock }, onProgress, signal } = options;
+  await findFolder(cacheDir, false);
+  const end = clock.monotonic() + SOCKET_MS_MAX;
+  for (;;) {
+    try {
+      return await callDaemon(`${cacheDir}/${CONTROL_SOCKET}`, command, { onProgress, signal });
+    } catch (error) {
+      if (!(error instanceof NoDaemonError)) throw error;
+      // The lock is not tried: that would turn away a daemon that starts in this moment.
+      const holder = readLockInfo(cacheDir);
+      const isStarting = holder !== undefined && holder.mountpoint !== null && isAlive(holder.pid);
+      if (!isStarting || clock.monotonic() >= end) throw noDaemon(cacheDir, error);
+      await clock.sleep(SOCKET_RETRY_MS, signal);
+    }
+  }
+}
+
+function noDaemon(cacheDir: string, cause: unknown): MusicfsError {
+  const message =
+    `No daemon serves the cache ${cacheDir}; mount first, or name its folder with --cache-dir`;
+  return new MusicfsError("not_found", message, { op: "cache.find", subject: cacheDir, cause });
+}
+
+function isAlive(pid: number): boolean {
+  return typeof statPath(`/proc/${pid}`) !== "number";
 }
 
 /** The commands of the daemon that has the cache in `cacheDir`, over its control socket. */

@@ -11,7 +11,7 @@ const FAILED = 1;
 const USAGE = 2;
 
 /** Commands that are promised and not here yet. */
-const LATER_COMMANDS = ["events", "doctor", "index"];
+const LATER_COMMANDS = ["doctor", "index"];
 
 /**
  * Does what `argv` says and gives the exit code. Errors end here, as one line on stderr.
@@ -117,6 +117,10 @@ async function runConfigured(
   if (parsed.command === "status") {
     const { runStatus } = await import("./status_command.ts");
     return await runStatus({ ...options, mountpoint: parsed.mountpoint });
+  }
+  if (parsed.command === "events") {
+    const { runEvents } = await import("./events_command.ts");
+    return await runEvents(options);
   }
   const { runGc, runScan, runVerify } = await import("./cache_command.ts");
   const { runPin, runUnpin, runWarm } = await import("./warm_command.ts");

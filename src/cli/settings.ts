@@ -58,6 +58,8 @@ const names = v.pipe(
   ),
 );
 
+const DURATION = "a duration like 30s, 5m or 500ms";
+
 const MASK = 'an octal mask like "022"';
 
 /** Every option but the origins, by its TOML key. */
@@ -66,8 +68,8 @@ export const SETTINGS = {
   max_size: quantity(parseSize, "a size like 20G, 20GB or 1.5T"),
   cache: choice(["on", "off", "auto"]),
   no_passthrough: yesOrNo,
-  read_timeout: quantity(parseDuration, "a duration like 30s, 5m or 500ms"),
-  poll_interval: quantity(parseDuration, "a duration like 30s, 5m or 500ms"),
+  read_timeout: quantity(parseDuration, DURATION),
+  poll_interval: quantity(parseDuration, DURATION),
   no_watch: yesOrNo,
   no_trust_audio_md5: yesOrNo,
   // 0 is no limit, and stands above a limit from a place that is asked later.
@@ -101,14 +103,73 @@ const OriginSchema = v.strictObject({
 /** One origin of a configuration file. */
 export type OriginSetting = v.InferOutput<typeof OriginSchema>;
 
+const COMMAND = 'write program and arguments: ["mpc", "update"]';
+
+/** For no shell; a NUL would end an argument early. */
+const argv = v.pipe(
+  v.array(v.string(COMMAND), COMMAND),
+  v.check((words) => Boolean(words[0]) && !words.some((word) => word.includes("\0")), COMMAND),
+);
+
+const webUrl = v.pipe(
+  v.string("write a text in quotes"),
+  v.check((url) => /^https?:$/.test(URL.parse(url)?.protocol ?? ""), "write http://… or https://…"),
+);
+
+const headers = v.pipe(
+  v.record(v.string(), v.string("write a text in quotes"), 'write { Name = "value" }'),
+  v.check(areHeaders, "write names and values as HTTP allows them"),
+);
+
+const HookSchema = v.pipe(
+  v.strictObject({
+    command: v.optional(argv),
+    url: v.optional(webUrl),
+    method: v.optional(choice(["GET", "POST"])),
+    headers: v.optional(headers),
+    timeout: v.optional(v.pipe(
+      quantity(parseDuration, DURATION),
+      v.minValue(1, `write ${DURATION}, longer than nothing`),
+    )),
+    min_interval: v.optional(quantity(parseDuration, DURATION)),
+  }),
+  v.check(({ command, url }) => command !== undefined || url !== undefined, "needs command or url"),
+  v.forward(
+    v.check(({ command, url }) => !(command && url), "command and url are two hooks"),
+    ["url"],
+  ),
+  v.forward(
+    v.check(({ command, method }) => !(command && method), "a command has no method"),
+    ["method"],
+  ),
+  v.forward(
+    v.check(({ command, headers }) => !(command && headers), "a command has no headers"),
+    ["headers"],
+  ),
+);
+
+/** One hook of a configuration file. */
+export type HookSetting = v.InferOutput<typeof HookSchema>;
+
 /** A whole configuration file. */
 export const FileSchema = v.strictObject({
   ...v.partial(v.strictObject(SETTINGS)).entries,
   origin: v.optional(v.array(OriginSchema, "write [[origin]]")),
+  hook: v.optional(v.array(HookSchema, "write [[hook]]")),
 });
 
 /** Options from one place, checked; what that place does not name is absent. */
 export type Settings = v.InferOutput<typeof FileSchema>;
+
+function areHeaders(record: Record<string, string>): boolean {
+  try {
+    new Headers(record);
+    return true;
+  } catch (error) {
+    if (error instanceof TypeError) return false;
+    throw error;
+  }
+}
 
 /** The flag of an option, as in `--max-size`. */
 export function flagOf(key: string): string {

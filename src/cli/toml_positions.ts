@@ -16,15 +16,17 @@ export function keyPositions(text: string): KeyPosition[] {
   return new Scanner(text).document();
 }
 
-/** The position of `path`, or of what it lies in. */
+/** The position of `path`, or of what it lies in: of table 1 of an array the second header. */
 export function positionOf(
   positions: readonly KeyPosition[],
   path: readonly (string | number)[],
 ): KeyPosition | undefined {
   for (let length = path.length; length > 0; length -= 1) {
     const wanted = JSON.stringify(path.slice(0, length));
-    const found = positions.find((position) => JSON.stringify(position.path) === wanted);
-    if (found) return found;
+    const found = positions.filter((position) => JSON.stringify(position.path) === wanted);
+    const index = path[length];
+    const last = found.at(-1);
+    if (last) return found[typeof index === "number" ? index : 0] ?? last;
   }
   return undefined;
 }

@@ -8,6 +8,20 @@ export interface OriginConfig {
   priority: number;
 }
 
+/** One `[[hook]]` of the configuration: what is run after the library changed. */
+export type HookConfig =
+  & {
+    /** Longest a run may take, in ms. */
+    timeoutMs: number;
+    /** Least time from the begin of one run to that of the next, in ms. */
+    minIntervalMs: number;
+  }
+  & (
+    /** Program and arguments, for no shell. */
+    | { command: readonly string[] }
+    | { url: string; method: "GET" | "POST"; headers: Readonly<Record<string, string>> }
+  );
+
 /** Everything that can be configured, resolved from flags, environment, file and defaults. */
 export interface Config {
   cacheDir: string;
@@ -23,6 +37,8 @@ export interface Config {
   /** Names that are left out wherever they stand in a path. */
   exclude: readonly string[];
   origins: readonly OriginConfig[];
+  /** What a daemon runs after a change, each by itself. */
+  hooks: readonly HookConfig[];
   hash: "xxh128" | "xxh64";
   umask: number;
   /** undefined: the user who mounts. */

@@ -15,6 +15,8 @@ import {
 export interface ControlCall {
   /** Tells the client how far it is; lost if the client is gone. */
   progress(value: unknown): void;
+  /** Resolves when the client has been sent all that it was told, or is gone. */
+  sent(): Promise<void>;
   /** Aborted when the client goes away. Only what nobody else gains from may end with it. */
   gone: AbortSignal;
 }
@@ -210,6 +212,7 @@ class Client {
     this.#run(id, () =>
       handler(args, {
         progress: (value) => this.#send({ id, progress: value }),
+        sent: () => this.#sending,
         gone: this.#gone.signal,
       }));
   }

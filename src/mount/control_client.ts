@@ -18,6 +18,17 @@ export class NoDaemonError extends MusicfsError {
   }
 }
 
+/** The connection ended before the result came. */
+export class DaemonEndedError extends MusicfsError {
+  constructor(path: string, command: string, cause: unknown) {
+    super("unavailable", `The daemon ended before "${command}" was done; try again`, {
+      op: `control.${command}`,
+      subject: path,
+      cause,
+    });
+  }
+}
+
 /** What a daemon said that it could not do, with its own words and code. */
 const CODES: ReadonlySet<string> = new Set<ErrorCode>([
   "not_found",
@@ -34,8 +45,8 @@ const CODES: ReadonlySet<string> = new Set<ErrorCode>([
  * Has the daemon behind the socket at `path` run `command`, and waits for its result.
  *
  * Throws {@linkcode NoDaemonError} if nobody listens, the daemon's own `MusicfsError` if it failed,
- * and `unavailable` if it went away in between; the signal's reason if that ends the wait, which
- * leaves the daemon at work.
+ * and {@linkcode DaemonEndedError} if it went away in between; the signal's reason if that ends the
+ * wait, which leaves the daemon at work.
  */
 export async function callDaemon(
   path: string,
@@ -62,13 +73,13 @@ export async function callDaemon(
   } catch (error) {
     signal?.throwIfAborted();
     if (error instanceof MusicfsError) throw error;
-    throw endedEarly(path, command, error);
+    throw new DaemonEndedError(path, command, error);
   } finally {
     signal?.removeEventListener("abort", close);
     close();
   }
   signal?.throwIfAborted();
-  throw endedEarly(path, command, undefined);
+  throw new DaemonEndedError(path, command, undefined);
 }
 
 async function connect(path: string): Promise<Deno.Conn> {
@@ -92,14 +103,6 @@ function errorOf(error: unknown, about: { path: string; command: string }): Musi
     typeof code === "string" && CODES.has(code) ? code as ErrorCode : "unavailable",
     typeof message === "string" ? message : "The daemon failed without saying why",
     { op: `control.${about.command}`, subject: about.path, cause: error },
-  );
-}
-
-function endedEarly(path: string, command: string, cause: unknown): MusicfsError {
-  return new MusicfsError(
-    "unavailable",
-    `The daemon ended before "${command}" was done; try again`,
-    { op: `control.${command}`, subject: path, cause },
   );
 }
 

@@ -12,6 +12,7 @@ import type { Config } from "./config.ts";
 import { serveControl } from "./control.ts";
 import { CONTROL_SOCKET } from "./control_protocol.ts";
 import { directRootsOf } from "./direct_roots.ts";
+import { EventStreams } from "./event_streams.ts";
 import { checkFirstSight } from "./first_sight.ts";
 import { FuseMount, loadFuseWorker } from "./fuse_mount.ts";
 import { holdOpen } from "./hold_open.ts";
@@ -25,6 +26,7 @@ import { ScanRuns } from "./scan_runs.ts";
 import { removeSession, writeSession } from "./session_file.ts";
 import { StopSignal } from "./stop_signal.ts";
 import { sdNotify } from "./systemd.ts";
+import { VERSION } from "./version.ts";
 
 /** How long readers' requests are waited for when the daemon stops, in ms. */
 const DRAIN_MS_MAX = 5_000;
@@ -87,24 +89,18 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   stack.defer(() => stopping.abort(new DOMException("musicfs is stopping", "AbortError")));
   const daemon = { mount, mountpoint, startedMs: clock.monotonic() };
   const pins = Pins.open(config.cacheDir, log);
+  const about = { pid, mountpoint, version: VERSION };
+  const events = new EventStreams({ cache, scans, clock, daemon: about });
   const commands = cacheCommands({ cache, scans, pins, clock, signal: stopping.signal, daemon });
   stack.use(
     await serveControl({
       path: `${config.cacheDir}/${CONTROL_SOCKET}`,
       commands: { ...commands, unmount: () => Promise.resolve(stop.stop("unmount")) },
+      streams: { events: events.stream.bind(events) },
       log,
     }),
   );
-  mount.ended.then(
-    (errno) => {
-      if (errno !== ERRNO.ENODEV) log.error("The FUSE session ended", { errno });
-      stop.stop(errno === ERRNO.ENODEV ? "outside" : "fault");
-    },
-    (error) => {
-      log.error("The FUSE worker failed", { error });
-      stop.stop("fault");
-    },
-  );
+  stopWith(mount, { stop, log });
   log.info(`Mounted at ${mountpoint}`, { cache: config.cacheDir, pid });
   notify(`READY=1\nSTATUS=Mounted at ${mountpoint}`);
   const tasks = startBackgroundTasks({ cache, scans, pins, clock, log });
@@ -113,7 +109,9 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const reason = await stop.stopped;
   const began = clock.monotonic();
   notify(`STOPPING=1\nSTATUS=Stopping: ${reason}`);
+  const told = events.stop(reason);
   await within(tasks[Symbol.asyncDispose](), { ms: TASKS_MS_MAX, clock });
+  await told;
   await mount.drain(DRAIN_MS_MAX);
   if (reason !== "handover") {
     await mount.unmount();
@@ -125,6 +123,20 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   }
   log.info("Stopped", { reason, ms: Math.round(clock.monotonic() - began) });
   return reason === "fault" ? 1 : 0;
+}
+
+/** Stops when the FUSE session ends, however it does. */
+function stopWith(mount: FuseMount, { stop, log }: { stop: StopSignal; log: Log }): void {
+  mount.ended.then(
+    (errno) => {
+      if (errno !== ERRNO.ENODEV) log.error("The FUSE session ended", { errno });
+      stop.stop(errno === ERRNO.ENODEV ? "outside" : "fault");
+    },
+    (error) => {
+      log.error("The FUSE worker failed", { error });
+      stop.stop("fault");
+    },
+  );
 }
 
 /** SIGHUP: takes over what can be changed while mounted: the limits of size and bandwidth. */

@@ -10,6 +10,13 @@ import {
   type StatusResult,
 } from "./cache_commands.ts";
 
+/** A scan of these origins was begun, or ended. */
+export interface ScanNews {
+  origins: readonly string[];
+  /** What it found, empty if it was interrupted; undefined when it begins. */
+  results?: readonly OriginScanResult[];
+}
+
 /** Scans, and what is remembered of them for `status`. */
 export class ScanRuns {
   readonly #cache: Cache;
@@ -20,6 +27,7 @@ export class ScanRuns {
   #folders = 0;
   #last: "idle" | "held" | "failed" = "idle";
   #lastCompleteMs: number | null = null;
+  readonly #listeners = new Set<(news: ScanNews) => void>();
 
   constructor(cache: Cache, clock: Clock) {
     this.#cache = cache;
@@ -39,11 +47,22 @@ export class ScanRuns {
     };
   }
 
+  /** Calls `listener` when a scan begins and when it ends; the result ends that. */
+  listen(listener: (news: ScanNews) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
   /** Walks the origins; one scan after another. Throws the signal's reason. */
   async run(options: ScanOptions & { signal: AbortSignal }): Promise<OriginScanResult[]> {
     const { origins, acceptDeletions, onProgress, signal } = options;
     const began = this.#clock.monotonic();
     this.#running += 1;
+    const walked = this.#cache.origins.map(({ name }) => name).filter((name) =>
+      origins?.includes(name) ?? true
+    );
+    let results: OriginScanResult[] = [];
+    this.#tell({ origins: walked });
     const ended = onProgress && this.#cache.library.listen((events) => {
       for (let at = 0; at < events.length; at += CHANGES_PER_PROGRESS_MAX) {
         const changes = events.slice(at, at + CHANGES_PER_PROGRESS_MAX);
@@ -62,11 +81,17 @@ export class ScanRuns {
         },
       });
       if (options.checksum) await this.#compareContent(report, signal);
-      return this.#note(report, (this.#clock.monotonic() - began) / 1000);
+      results = this.#note(report, (this.#clock.monotonic() - began) / 1000);
+      return results;
     } finally {
       ended?.();
       this.#running -= 1;
+      this.#tell({ origins: walked, results });
     }
+  }
+
+  #tell(news: ScanNews): void {
+    for (const listener of this.#listeners) listener(news);
   }
 
   /** Adds to the report what only the bytes show. */

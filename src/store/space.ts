@@ -45,8 +45,11 @@ export interface Evicted {
   extentBytes: number;
 }
 
-/** Called for each file right after it was unlinked; must not write to the cache, nor throw. */
-export type EvictListener = (kind: ItemKind, idHex: string) => void;
+/**
+ * Called for each file right after it was unlinked, with its bytes on disk; must not write to the
+ * cache, nor throw.
+ */
+export type EvictListener = (kind: ItemKind, idHex: string, diskBytes: number) => void;
 
 /**
  * Makes a file smaller instead of having it evicted: bytes on disk that are left of it. Undefined if
@@ -283,7 +286,8 @@ export class Space {
         const result = libc.unlink(cString(itemPath(this.#cacheDir, item)));
         const reason = result === 0 ? 0 : errno();
         if (reason !== 0 && reason !== ENOENT) return [done, reason];
-        for (const listener of this.#listeners) listener(item.kind, item.id.toHex());
+        const { kind, diskBytes } = item;
+        for (const listener of this.#listeners) listener(kind, item.id.toHex(), diskBytes);
       }
       done.push({ item, left });
     }

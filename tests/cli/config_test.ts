@@ -49,6 +49,7 @@ Deno.test("resolveConfig() has the defaults of the contract", () => {
     trustAudioMd5: true,
     exclude: ["@eaDir", ".DS_Store", "#recycle"],
     origins: [],
+    hooks: [],
     hash: "xxh128",
     umask: 0,
     uid: undefined,
@@ -179,6 +180,61 @@ Deno.test("resolveConfig() refuses with file, line and column", () => {
   for (const [toml, message] of cases) {
     assert.match(refusal({ files: { [HOME_FILE]: toml } }), message, toml);
     assert(!refusal({ files: { [HOME_FILE]: toml } }).includes("\n"));
+  }
+});
+
+const HOOKS = `
+[[hook]]
+command = ["mpc", "update"]
+[[hook]]
+command = ["~/bin/tell", "~/x"]
+timeout = 5
+min_interval = "1m"
+[[hook]]
+url = "http://127.0.0.1:4533/rest/startScan?u=ann&t=26719a&s=c19b2d"
+method = "GET"
+headers = { X-Token = "hidden" }
+`;
+
+Deno.test("resolveConfig() reads hooks, with their times and what they run", () => {
+  const times = { timeoutMs: 30_000, minIntervalMs: 10_000 };
+  assert.deepEqual(resolve({ files: { [HOME_FILE]: HOOKS } }).hooks, [
+    { ...times, command: ["mpc", "update"] },
+    { timeoutMs: 5_000, minIntervalMs: 60_000, command: ["/home/ann/bin/tell", "~/x"] },
+    {
+      ...times,
+      url: "http://127.0.0.1:4533/rest/startScan?u=ann&t=26719a&s=c19b2d",
+      method: "GET",
+      headers: { "X-Token": "hidden" },
+    },
+  ]);
+});
+
+Deno.test("resolveConfig() refuses a hook that makes no sense, and shows none of its secrets", () => {
+  const url = 'url = "http://a/?t=hidden"';
+  const cases: [toml: string, message: RegExp][] = [
+    ["[[hook]]", /config\.toml:1:3: "hook": needs command or url/],
+    [`[[hook]]\n${url}\n[[hook]]`, /config\.toml:3:3: "hook": needs command or url/],
+    [`[[hook]]\ncommand = ["a"]\n${url}`, /:3:1: "hook\.url": command and url are two hooks/],
+    ['[[hook]]\ncommand = ["a"]\nmethod = "GET"', /:3:1: "hook\.method": a command has no method/],
+    ['[[hook]]\ncommand = ["a"]\nheaders = {}', /:3:1: "hook\.headers": a command has no headers/],
+    ['[[hook]]\ncommand = "mpc update"', /:2:1: "hook\.command" cannot be .*\["mpc", "update"\]/],
+    ["[[hook]]\ncommand = []", /:2:1: "hook\.command" cannot be /],
+    ['[[hook]]\ncommand = ["a\\u0000"]', /:2:1: "hook\.command" cannot be /],
+    ['[[hook]]\nurl = "ftp://u:hidden@a/b"', /:2:1: "hook\.url" will not do: write http:/],
+    ['[[hook]]\nurl = "hidden"', /:2:1: "hook\.url" will not do: write http:/],
+    [`[[hook]]\n${url}\nmethod = "PUT"`, /:3:1: "hook\.method" cannot be "PUT": write one of GET/],
+    [`[[hook]]\n${url}\nheaders = { "a b" = "hidden" }`, /:3:1: "hook\.headers".* as HTTP/],
+    [`[[hook]]\n${url}\nheaders = { a = 1 }`, /:3:13: "hook\.headers\.a" will not do/],
+    [`[[hook]]\n${url}\ntimeout = 0`, /:3:1: "hook\.timeout" cannot be 0: write a duration/],
+    [`[[hook]]\n${url}\nmin_interval = "soon"`, /:3:1: "hook\.min_interval" cannot be "soon"/],
+    [`[[hook]]\n${url}\nquiet = 1`, /:3:1: unknown key "hook\.quiet"/],
+    ["hook = 1", /:1:1: "hook" cannot be 1: write \[\[hook\]\]/],
+  ];
+  for (const [toml, message] of cases) {
+    const said = refusal({ files: { [HOME_FILE]: toml } });
+    assert.match(said, message, toml);
+    assert(!said.includes("hidden"), said);
   }
 });
 

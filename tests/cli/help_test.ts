@@ -20,6 +20,7 @@ for (
     "verify",
     "check-mount",
     "status",
+    "events",
     "version",
   ]
 ) {

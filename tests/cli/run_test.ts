@@ -58,7 +58,6 @@ Deno.test("run() refuses what cannot be meant with exit code 2 and one line", as
     ["warm", /at least one PATH.*See "musicfs warm --help"/],
     ["unpin", /at least one PATH.*See "musicfs unpin --help"/],
     ["warm Album --cache-dir /proc/none --bwlimit fast", /--bwlimit cannot be "fast"/],
-    ["events --json", /"events" comes with a later version/],
     ["doctor", /"doctor" comes with a later version/],
     ["index /music", /"index" comes with a later version/],
     ["mount", /MOUNTPOINT.*See "musicfs mount --help"/],
