@@ -66,7 +66,7 @@ export class Listing {
   add(entry: OriginEntry): void {
     const name = entry.path.slice(this.#prefix.length);
     if (this.#hidden.has(name)) return;
-    const isGood = entry.path.startsWith(this.#prefix) && isName(name) && isSound(entry);
+    const isGood = entry.path.startsWith(this.#prefix) && isSoundName(name, entry);
     if (!isGood || !this.#entries.add({ ...entry, name })) {
       this.refused += 1;
       this.firstRefused ??= entry.path;
@@ -176,6 +176,11 @@ export function isName(name: string): boolean {
   if (name === "" || name === "." || name === "..") return false;
   if (name.includes("/") || name.includes("\0") || !name.isWellFormed()) return false;
   return utf8Fits(name, NAME_BYTES_MAX);
+}
+
+/** Whether an entry makes sense under this name; nothing an origin says is trusted. */
+export function isSoundName(name: string, entry: OriginEntry): boolean {
+  return isName(name) && isSound(entry);
 }
 
 function isSound({ size, mtimeNs, version, target, kind }: OriginEntry): boolean {

@@ -14,6 +14,11 @@ export interface EntrySource {
   /** The last scan that saw it; a scan that is resumed skips what it has seen. */
   lastScan: number;
   /**
+   * For a folder that is `listed`: only a published index has said so, not yet the origin. What is
+   * missing in there was never really there.
+   */
+  isPublished?: boolean;
+  /**
    * For a file's source that is not the first: whether its bytes are proven to be those of the
    * first. `NamespaceEdit` alone sets it, with every change of the sources.
    */

@@ -35,6 +35,8 @@ const AS_FIRST_SOURCE = 8;
 const DERIVED_VERSION = 8;
 /** Of a file's source: proven to hold what the first source holds. */
 const PROVEN = 16;
+/** Of a folder's source: only a published index has listed it. */
+const PUBLISHED = 32;
 
 const HEAD_BYTES = 12;
 const NAME_BYTES_MAX = 255;
@@ -177,7 +179,8 @@ function putSource(start: number, source: EntrySource): number {
   const derived = kind === "file" && source.version === sizeTimeVersion(size, mtimeNs);
   scratchView.setUint16(start, source.origin, true);
   scratch[start + 2] = KINDS.indexOf(kind) | (source.listed ? LISTED : 0) |
-    (derived ? DERIVED_VERSION : 0) | (source.isProven ? PROVEN : 0);
+    (derived ? DERIVED_VERSION : 0) | (source.isProven ? PROVEN : 0) |
+    (source.isPublished ? PUBLISHED : 0);
   scratchView.setBigInt64(start + 3, mtimeNs, true);
   const at = start + 11;
   if (kind === "symlink") return putText(at, source.target);
@@ -207,6 +210,7 @@ function takeSource(
     lastScan: 0,
   };
   if ((flags & PROVEN) !== 0) source.isProven = true;
+  if ((flags & PUBLISHED) !== 0) source.isPublished = true;
   sources.push(source);
   let at = start + 11;
   if (source.kind === "folder") {

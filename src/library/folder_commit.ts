@@ -81,7 +81,9 @@ export class FolderCommit {
       found.length = 0;
       for (const entry of rest) this.#upsert(edit, entry, { listed, quiet, scan, found });
       if (scan !== undefined && !round) removal.miss(edit, { origin, ids: missing, scan });
-      this.#markListed(edit, { listed, scan });
+      // What is missing is judged later, as long as it stands there that only an index had it.
+      const isSettled = missing.length === 0 || (scan !== undefined && !round);
+      this.#markListed(edit, { listed, scan, isSettled });
     }, {
       weight: rest.length + missing.length + 1,
       urgent: !isSoon && (isUrgent() || start > 0),
@@ -177,7 +179,11 @@ export class FolderCommit {
 
   #markListed(
     edit: NamespaceEdit,
-    { listed, scan }: { listed: Listed; scan: number | undefined },
+    { listed, scan, isSettled }: {
+      listed: Listed;
+      scan: number | undefined;
+      isSettled: boolean;
+    },
   ): void {
     const { folder, origin, self, listing } = listed;
     const entry = edit.namespace.entry(folder);
@@ -191,6 +197,7 @@ export class FolderCommit {
     }
     source.listed = true;
     source.lastScan = scan ?? source.lastScan;
+    if (isSettled) delete source.isPublished;
     if (self?.kind === "folder") source.mtimeNs = self.mtimeNs;
     edit.setSources(entry, entry.sources);
   }
@@ -212,5 +219,6 @@ export function sourceOf(
     target,
     listed: folder?.listed ?? false,
     lastScan: folder?.lastScan ?? 0,
+    ...(folder?.isPublished && { isPublished: true }),
   };
 }

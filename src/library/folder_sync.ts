@@ -74,6 +74,11 @@ export class FolderSync {
     this.#commit = new FolderCommit(parts);
   }
 
+  /** Whether the folder is being listed, or waits for its turn. */
+  isUnderWay(folder: number, origin: number): boolean {
+    return this.#flights.has(`${folder}:${origin}`);
+  }
+
   /** Joins the listing that is under way, or begins one. */
   list(folder: number, origin: number, options: SyncOptions): Promise<SyncOutcome> {
     const flight = this.#flights.get(`${folder}:${origin}`);

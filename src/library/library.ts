@@ -5,6 +5,7 @@ import type { Log } from "../base/log.ts";
 import type { Origin } from "../origins/origin.ts";
 import type { Index } from "../store/index.ts";
 import { adoptOrigins } from "./adopt_origins.ts";
+import { Adoptions } from "./adopt_published.ts";
 import { Committer } from "./committer.ts";
 import { ContentProver, type ProveOptions } from "./content_prover.ts";
 import { forgetEarlierMount, type VersionStore } from "./earlier_mount.ts";
@@ -15,6 +16,7 @@ import { Listings } from "./listings.ts";
 import { Look, type LookOptions } from "./look.ts";
 import { Namespace } from "./namespace.ts";
 import type { Takeover } from "./namespace_edit.ts";
+import type { FindPublished } from "./published_names.ts";
 import { Removal } from "./removal.ts";
 import { OriginScan, type OriginScanReport } from "./scan.ts";
 import { notScanned, type ScanOptions, type ScanReport, sumOf } from "./scan_report.ts";
@@ -25,6 +27,7 @@ export type { EntryEvent } from "./entry_event.ts";
 export type { FolderChange } from "./folder_change.ts";
 export type { LookOptions } from "./look.ts";
 export type { Takeover } from "./namespace_edit.ts";
+export type { FindPublished, PublishedFolder, PublishedNames } from "./published_names.ts";
 export type { ScanProgress } from "./scan.ts";
 export type { ScanOptions, ScanReport } from "./scan_report.ts";
 
@@ -53,6 +56,8 @@ export interface LibraryOptions {
   log: Log;
   /** Told of each commit that changed what was visible, after it is on disk, in order. */
   onChange: (changes: FolderChange[]) => void;
+  /** Asked by `adoptPublished`, once for each origin of which nothing is known. Default: nobody. */
+  published?: FindPublished;
   /**
    * Told of each version whose preferred source is now another one, proven to hold the same bytes,
    * once that is on disk. The id stays; the key of what is stored of it is another.
@@ -75,6 +80,7 @@ export class Library implements AsyncDisposable {
   readonly #committer: Committer;
   readonly #removal: Removal;
   readonly #sync: FolderSync;
+  readonly #adoptions: Adoptions;
   readonly #listings: Listings;
   readonly #prover: ContentProver;
   /** Number of the scan under way at an origin. */
@@ -89,8 +95,8 @@ export class Library implements AsyncDisposable {
     this.#options = options;
     this.namespace = new Namespace(index);
     const { namespace } = this;
-    const adopted = { index, namespace, nowMs: clock.now(), onTakeover };
-    this.#order = adoptOrigins(adopted, identitiesOf(options));
+    const adopting = { index, namespace, nowMs: clock.now(), onTakeover };
+    this.#order = adoptOrigins(adopting, identitiesOf(options));
     for (const origin of options.origins) {
       const number = this.#order.find((number) => namespace.identityOf(number) === origin.name);
       if (number !== undefined) this.#origins.set(number, origin);
@@ -109,20 +115,23 @@ export class Library implements AsyncDisposable {
     this.#prover = new ContentProver({ index, namespace, committer, isUp, clock, log });
     const removal = this.#removal = new Removal({ index, namespace, committer, rankOf, log });
     const origins = this.#origins;
+    const hidden = new Set([...options.exclude, HIDDEN_ALWAYS]);
     const sync = this.#sync = new FolderSync({
       origins,
       rankOf,
       namespace,
       committer,
       removal,
-      hidden: new Set([...options.exclude, HIDDEN_ALWAYS]),
+      hidden,
       scanOf: (origin) => this.#scans.get(origin),
       clock,
       log,
     });
     const isNumberUp = (origin: number): boolean => isUp(namespace.identityOf(origin));
     const parts = { namespace, sync, committer, origins, rankOf, clock, log };
-    this.#listings = new Listings({ ...parts, isUp: isNumberUp });
+    this.#adoptions = new Adoptions({ ...parts, index, hidden });
+    const adopted = this.#adoptions.reached.bind(this.#adoptions);
+    this.#listings = new Listings({ ...parts, isUp: isNumberUp, adopted });
   }
 
   /**
@@ -192,6 +201,18 @@ export class Library implements AsyncDisposable {
   async prove(options: ProveOptions): Promise<never> {
     const signal = AbortSignal.any([options.signal, this.#stopping.signal]);
     return await this.#prover.run({ ...options, signal });
+  }
+
+  /**
+   * Begins to take the names of origins of which nothing was ever listed from what is published of
+   * them, if anything is. Until then readers and scans wait a few seconds for it.
+   */
+  adoptPublished(): void {
+    const { published } = this.#options;
+    if (!published) return;
+    for (const [number, { name }] of this.#origins) {
+      this.#adoptions.begin(number, { name, find: published });
+    }
   }
 
   /** Makes a file another version, because its bytes were found to differ from those it had. */
@@ -273,6 +294,7 @@ export class Library implements AsyncDisposable {
       subject: "library",
     });
     this.#stopping.abort(reason);
+    await this.#adoptions.stop();
     await this.#sync.stop();
     await this.#scanning;
   }
@@ -283,6 +305,7 @@ export class Library implements AsyncDisposable {
   ): Promise<OriginScanReport> {
     const { index, clock, isUp = () => true } = this.#options;
     const name = this.#origins.get(number)?.name ?? "";
+    await this.#adoptions.settled(number, options.signal);
     const failure = isUp(name) ? undefined : await this.#failureOf(number, options.signal);
     if (failure) return notScanned(name, failure);
     const scan = new OriginScan(

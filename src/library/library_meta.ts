@@ -49,6 +49,11 @@ export interface OriginState {
   lastCommitMs: number;
   /** Files the origin had when the scan began. */
   filesBefore: number;
+  /**
+   * Whether its names are being taken from what was published of it, or were, or could not be;
+   * absent if that was never tried.
+   */
+  adoption?: "begun" | "over";
   counts: ScanCounts;
 }
 

@@ -38,6 +38,11 @@ export interface ListingsParts {
   origins: ReadonlyMap<number, Origin>;
   /** Lower is preferred. */
   rankOf: (origin: number) => number;
+  /**
+   * Resolves when published names have come to a folder, or it makes no sense to wait for them;
+   * undefined if it makes none now.
+   */
+  adopted?: (origin: number, folder: number) => Promise<void> | undefined;
   /** False for an origin that is known to be down. */
   isUp: (origin: number) => boolean;
   clock: Clock;
@@ -176,19 +181,28 @@ export class Listings {
   #attempts({ id, sources }: Entry, known: boolean): Attempt[] {
     const attempts: Attempt[] = [];
     for (const { origin, listed } of foldersOf(sources)) {
-      if (listed || !this.#canAsk(origin, id)) continue;
-      if (known && this.#isRecent(this.#failedMs, origin)) continue;
-      const done = this.#noting(
-        origin,
-        id,
-        () => this.#parts.sync.list(id, origin, { urgent: true }),
-      );
+      if (listed) continue;
+      const adopted = this.#parts.adopted?.(origin, id);
+      if (!adopted && !this.#canAsk(origin, id)) continue;
+      if (!adopted && known && this.#isRecent(this.#failedMs, origin)) continue;
+      const done = adopted
+        ? this.#listUnlessAdopted(id, origin, adopted)
+        : this.#noting(origin, id, () => this.#parts.sync.list(id, origin, { urgent: true }));
       const attempt: Attempt = { origin, done, isSettled: false };
       const settle = (): void => void (attempt.isSettled = true);
       done.then(settle, settle);
       attempts.push(attempt);
     }
     return attempts;
+  }
+
+  async #listUnlessAdopted(id: number, origin: number, adopted: Promise<void>): Promise<void> {
+    await adopted;
+    const folder = this.#parts.namespace.entry(id);
+    const source = folder?.sources.find((source) => source.origin === origin);
+    if (folder === undefined || source?.kind !== "folder" || source.listed) return;
+    if (!this.#canAsk(origin, id)) throw this.#down(folder);
+    await this.#noting(origin, id, () => this.#parts.sync.list(id, origin, { urgent: true }));
   }
 
   /** Whether the origin may be asked; else the folder is listed when it is back. */

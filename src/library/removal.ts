@@ -21,10 +21,13 @@ export interface RemovalParts {
   log: Log;
 }
 
+/** As `Missed.first`: only a published index had the name, nobody has listed it at the origin. */
+export const NEVER_LISTED = 0;
+
 /** A name that scans missed: in the table `gone`, as two big-endian u32. */
 export interface Missed {
   id: number;
-  /** The scan that missed it first, and the last one that did. */
+  /** The scan that missed it first, or `NEVER_LISTED`; and the last one that did. */
   first: number;
   last: number;
 }
@@ -49,9 +52,10 @@ export class Removal {
     for (const id of ids) {
       if (!edit.namespace.entry(id)) continue;
       const key = goneKey(origin, id).slice();
+      const first = this.#isOnlyPublished(id, origin) ? NEVER_LISTED : scan;
       const before = table.get(key);
       const value = new DataView(new ArrayBuffer(8));
-      value.setUint32(0, before ? u32At(before, 0) : scan);
+      value.setUint32(0, before ? u32At(before, 0) : first);
       value.setUint32(4, scan);
       table.put(key, new Uint8Array(value.buffer));
     }
@@ -89,8 +93,32 @@ export class Removal {
     return files;
   }
 
+  /** Of entries, those that the origin itself has never listed, nor any folder below them. */
+  async neverListed(
+    ids: readonly number[],
+    { origin, signal }: { origin: number; signal?: AbortSignal },
+  ): Promise<number[]> {
+    const never: number[] = [];
+    let visited = 0;
+    for (const id of ids) {
+      let isListed = false;
+      for (const entry of this.#allBelow([id], origin)) {
+        const source = sourceFrom(entry, origin);
+        isListed ||= source?.kind === "folder" && source.listed && !source.isPublished;
+        visited += 1;
+        if (isListed) break;
+        if (visited % COMMIT_CHANGES_MAX !== 0) continue;
+        await nextTurn();
+        signal?.throwIfAborted();
+      }
+      if (!isListed) never.push(id);
+    }
+    return never;
+  }
+
   /**
-   * Removes what listings outside of a scan missed, unless that is most of the library.
+   * Removes what listings outside of a scan missed, unless that is most of the library; what only
+   * an index had was no part of it.
    *
    * `seen` is how many names somebody saw go. Where that is all of them they are believed as far as
    * something is left of the origin: a disk that is unmounted does not say so name by name.
@@ -104,15 +132,28 @@ export class Removal {
     if (seen >= ids.length && this.hasOthers(origin, ids)) {
       return await this.remove(ids, { origin });
     }
-    const gone = await this.countFiles(ids, { origin });
-    const { files: of } = readOriginState(index, origin);
+    const published = ids.filter((id) => this.#isOnlyPublished(id, origin));
+    const never = new Set(await this.neverListed(published, { origin }));
+    const known = ids.filter((id) => !never.has(id));
+    const gone = await this.countFiles(known, { origin });
+    const of = readOriginState(index, origin).files -
+      await this.countFiles([...never], { origin });
     const left = of > gone || this.hasOthers(origin, ids);
+    if (left) await this.remove([...never], { origin });
     const missing = { gone, confirmed: 0, of, anythingLeft: left, accepted: false };
     if (judgeDeletions(missing) === "hold") {
       log.warning("Most of an origin seems to be gone; a scan will tell", { origin, gone, of });
       return;
     }
-    await this.remove(ids, { origin });
+    await this.remove(known, { origin });
+  }
+
+  /** Whether the folder that an entry is in was listed by nobody but a published index. */
+  #isOnlyPublished(id: number, origin: number): boolean {
+    const { namespace } = this.#parts;
+    const entry = namespace.entry(id);
+    const folder = entry && namespace.entry(entry.parent);
+    return folder !== undefined && sourceFrom(folder, origin)?.isPublished === true;
   }
 
   /**

@@ -11,7 +11,7 @@ import { noCounts, readOriginState, type ScanCounts } from "./library_meta.ts";
 import type { Namespace } from "./namespace.ts";
 import { nextTurn } from "./next_turn.ts";
 import { ROOT_ID } from "./node_id.ts";
-import type { Missed, Removal } from "./removal.ts";
+import { type Missed, NEVER_LISTED, type Removal } from "./removal.ts";
 
 /** Folders of one scan that are listed or wait to be committed. */
 const FOLDERS_UNDER_WAY_MAX = 256;
@@ -332,33 +332,46 @@ export class OriginScan {
       urgent: true,
     });
     if (now.length === 0) return undefined;
-    const { gone, confirmed } = await this.#countMissing(now);
-    const { filesBefore: of } = readOriginState(index, number);
-    const verdict = judgeDeletions({
-      gone,
-      confirmed,
-      of,
-      anythingLeft: removal.hasOthers(number, now.map(({ id }) => id)),
-      accepted: this.#options.acceptDeletions,
+    const where = { origin: number, signal: this.#options.signal };
+    const anythingLeft = removal.hasOthers(number, now.map(({ id }) => id));
+    const { never, known } = anythingLeft
+      ? await this.#neverListed(now)
+      : { never: [], known: now };
+    const { gone, confirmed } = await this.#countMissing(known);
+    const neverFiles = await removal.countFiles(never.map(({ id }) => id), where);
+    const of = readOriginState(index, number).filesBefore - neverFiles;
+    const { acceptDeletions: accepted } = this.#options;
+    const verdict = judgeDeletions({ gone, confirmed, of, anythingLeft, accepted });
+    const goes = verdict === "hold" ? never : now;
+    failpoint("scan.before_deletions");
+    await removal.remove(goes.map(({ id }) => id), { ...where, isCounted: true });
+    await committer.commit(() => removal.forget(number, goes), {
+      weight: goes.length,
+      urgent: true,
     });
     if (verdict === "hold") return { gone, of };
-    failpoint("scan.before_deletions");
-    await removal.remove(now.map(({ id }) => id), {
-      origin: number,
-      isCounted: true,
-      signal: this.#options.signal,
-    });
-    await committer.commit(() => removal.forget(number, now), { weight: now.length, urgent: true });
     for (const folder of this.#replacedIn) {
       await sync.listAgain(folder, number, { urgent: true });
     }
     return undefined;
   }
 
+  /** Tells what only a published index had from what the origin itself has listed before. */
+  async #neverListed(missed: readonly Missed[]): Promise<{ never: Missed[]; known: Missed[] }> {
+    const doubtful = missed.filter(({ first }) => first === NEVER_LISTED).map(({ id }) => id);
+    const where = { origin: this.#origin.number, signal: this.#options.signal };
+    const ids = new Set(await this.#parts.removal.neverListed(doubtful, where));
+    return {
+      never: missed.filter(({ id }) => ids.has(id)),
+      known: missed.filter(({ id }) => !ids.has(id)),
+    };
+  }
+
   async #countMissing(missed: readonly Missed[]): Promise<{ gone: number; confirmed: number }> {
     const { removal } = this.#parts;
     const { number } = this.#origin;
-    const before = missed.filter(({ first }) => first < this.number).map(({ id }) => id);
+    const before = missed.filter(({ first }) => first !== NEVER_LISTED && first < this.number)
+      .map(({ id }) => id);
     const where = { origin: number, signal: this.#options.signal };
     const gone = await removal.countFiles(missed.map(({ id }) => id), where);
     return { gone, confirmed: await removal.countFiles(before, where) };
