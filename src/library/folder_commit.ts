@@ -1,15 +1,17 @@
 import type { Clock } from "../base/clock.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { OriginEntry } from "../origins/origin.ts";
+import type { ArrivalKind } from "./arrivals.ts";
 import { COMMIT_CHANGES_MAX, type Committer } from "./committer.ts";
 import { type FolderDelta, type Listing, nameOf } from "./delta_detector.ts";
 import type { EntrySource } from "./entry.ts";
 import { inOrder } from "./federation.ts";
+import type { Moves } from "./moves.ts";
 import type { Namespace } from "./namespace.ts";
 import type { NamespaceEdit } from "./namespace_edit.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { Removal } from "./removal.ts";
-import type { Round } from "./round.ts";
+import { Round } from "./round.ts";
 
 /** What committing a listing needs of the library. */
 export interface FolderCommitParts {
@@ -18,6 +20,7 @@ export interface FolderCommitParts {
   namespace: Namespace;
   committer: Committer;
   removal: Removal;
+  moves: Moves;
   /** The scan under way at an origin; a folder that is listed meanwhile counts as its work. */
   scanOf: (origin: number) => number | undefined;
   clock: Clock;
@@ -31,6 +34,42 @@ export interface Listed {
   self: OriginEntry | undefined;
   listing: Listing;
   delta: FolderDelta;
+}
+
+/** A listing that is being committed. */
+interface Work {
+  listed: Listed;
+  places: Uint32Array;
+  missing: readonly number[];
+  /** The scan under way at the origin. */
+  scan: number | undefined;
+  isUrgent: () => boolean;
+  round: Round | undefined;
+}
+
+/** What is committed at once of a listing, and what that brought. */
+class Piece {
+  readonly listed: Listed;
+  readonly quiet: boolean;
+  readonly scan: number | undefined;
+  readonly round: Round | undefined;
+  /** Entry ids of the folders. */
+  readonly folders: number[] = [];
+  /** Entry ids of the files that the round has yet to tell of. */
+  readonly owed: number[] = [];
+
+  constructor({ listed, quiet, scan, round }: Pick<Piece, "listed" | "quiet" | "scan" | "round">) {
+    this.listed = listed;
+    this.quiet = quiet;
+    this.scan = scan;
+    this.round = round;
+  }
+
+  /** Who tells of a new file. */
+  get arrivalKind(): ArrivalKind {
+    if (this.round) return this.round.hasRoom ? "round" : "told";
+    return this.scan === undefined ? "told" : "scan";
+  }
 }
 
 /** What a listing brought. */
@@ -54,32 +93,47 @@ export class FolderCommit {
     listed: Listed,
     { isUrgent, round }: { isUrgent: () => boolean; round?: Round | undefined },
   ): Promise<SyncOutcome> {
+    const { places, missing } = this.#changes(listed);
+    const scan = this.#parts.scanOf(listed.origin);
+    failpoint("scan.after_listing");
+    // Nobody settles what a listing by itself finds but the listing.
+    const own = round === undefined && scan === undefined && missing.length > 0
+      ? new Round(this.#parts, listed.origin)
+      : undefined;
+    const work = { listed, places, missing, scan, isUrgent, round: round ?? own };
+    const folders = await this.#commit(work);
+    await own?.settle();
+    const replaced = missing.length > listed.delta.missing.length;
+    if (replaced) round?.replacedIn.add(listed.folder);
+    return { folders, replaced };
+  }
+
+  /** Commits the places and what is missing; the ids of the folder's folders. */
+  async #commit({ listed, places, missing, scan, isUrgent, round }: Work): Promise<number[]> {
     const { committer, removal } = this.#parts;
     const { folder, origin, delta } = listed;
-    const { places, missing } = this.#changes(listed);
     const quiet = this.#isFirst(folder);
-    const scan = this.#parts.scanOf(origin);
     const folders = [...delta.folders];
     let start = 0;
     for (; places.length - start > COMMIT_CHANGES_MAX; start += COMMIT_CHANGES_MAX) {
       const slice = this.#slice(listed, places.subarray(start, start + COMMIT_CHANGES_MAX));
       await this.#clearWay(slice, listed);
-      const found: number[] = [];
+      const piece = new Piece({ listed, quiet, scan, round });
       await committer.commit((edit) => {
-        found.length = 0;
-        for (const entry of slice) this.#upsert(edit, entry, { listed, quiet, scan, found });
+        this.#upsertAll(edit, slice, piece);
       }, { weight: slice.length, urgent: isUrgent() });
-      for (const id of found) folders.push(id);
+      failpoint("scan.after_piece");
+      for (const id of piece.folders) folders.push(id);
+      round?.owe(piece.owed);
       await nextTurn();
     }
     const rest = this.#slice(listed, places.subarray(start));
     await this.#clearWay(rest, listed);
-    const found: number[] = [];
+    const piece = new Piece({ listed, quiet, scan, round });
     // Beside a scan, listings end in bursts: a commit for each would cost more than they do.
     const isSoon = scan !== undefined && start === 0 && isUrgent();
     const done = committer.commit((edit) => {
-      found.length = 0;
-      for (const entry of rest) this.#upsert(edit, entry, { listed, quiet, scan, found });
+      this.#upsertAll(edit, rest, piece);
       if (scan !== undefined && !round) removal.miss(edit, { origin, ids: missing, scan });
       // What is missing is judged later, as long as it stands there that only an index had it.
       const isSettled = missing.length === 0 || (scan !== undefined && !round);
@@ -91,12 +145,10 @@ export class FolderCommit {
     if (isSoon) committer.flushSoon();
     await done;
     failpoint("scan.after_folder_commit");
-    for (const id of found) folders.push(id);
-    if (round) round.miss(missing);
-    else if (scan === undefined && missing.length > 0) {
-      await removal.removeGuarded(origin, missing);
-    }
-    return { folders, replaced: missing.length > delta.missing.length };
+    for (const id of piece.folders) folders.push(id);
+    round?.owe(piece.owed);
+    round?.miss(missing);
+    return folders;
   }
 
   /** The places of the listing that are to be committed, and the ids of what is missing. */
@@ -147,34 +199,47 @@ export class FolderCommit {
     }
   }
 
-  #upsert(
-    edit: NamespaceEdit,
-    listed: OriginEntry,
-    options: { listed: Listed; quiet: boolean; scan: number | undefined; found: number[] },
-  ): void {
-    const { folder, origin } = options.listed;
+  /** May be called more than once with the same piece. */
+  #upsertAll(edit: NamespaceEdit, entries: readonly OriginEntry[], piece: Piece): void {
+    piece.folders.length = piece.owed.length = 0;
+    for (const entry of entries) this.#upsert(edit, entry, piece);
+  }
+
+  #upsert(edit: NamespaceEdit, listed: OriginEntry, piece: Piece): void {
+    const { quiet, scan } = piece;
+    const { folder, origin } = piece.listed;
     if (edit.namespace.entry(folder)?.kind !== "folder") return;
     const name = nameOf(listed.path);
     const old = edit.namespace.child(folder, name);
     const before = old?.sources.find((source) => source.origin === origin);
     const source = sourceOf(origin, listed, before);
+    const isNew = listed.kind === "file" && before === undefined &&
+      edit.origin(origin).wasScanned === true;
     let result: string;
     if (old) {
       edit.found(origin, old.id);
       const others = old.sources.filter((source) => source.origin !== origin);
       result = edit.setSources(old, inOrder([...others, source], this.#parts.rankOf));
+      const now = isNew ? edit.namespace.child(folder, name) : undefined;
+      if (now) edit.arrived(source, { id: now.id, kind: "shared", scan: edit.origin(origin).scan });
     } else {
-      edit.insert(folder, name, { sources: [source], quiet: options.quiet });
+      const kind = isNew ? piece.arrivalKind : "told";
+      const owed = kind !== "told";
+      const { id } = edit.insert(folder, name, { sources: [source], quiet, owed });
+      if (isNew) edit.arrived(source, { id, kind, scan: edit.origin(origin).scan });
+      if (kind === "round") piece.owed.push(id);
       result = "added";
     }
     if (listed.kind === "folder") {
       const now = edit.namespace.child(folder, name);
-      if (now?.kind === "folder") options.found.push(now.id);
-    } else if (listed.kind === "file" && options.scan !== undefined) {
-      const { counts } = edit.origin(origin);
-      if (result === "added") counts.added += 1;
-      if (result === "changed") counts.changed += 1;
+      if (now?.kind === "folder") piece.folders.push(now.id);
     }
+    if (scan === undefined || piece.round) return;
+    const { counts } = edit.origin(origin);
+    if (listed.kind === "file" && result !== "same") {
+      if (result === "changed" && old?.kind === "file") counts.changed += 1;
+      else counts.added += 1;
+    } else if (result === "changed" && old?.kind === "file") counts.gone += 1;
   }
 
   #markListed(

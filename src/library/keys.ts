@@ -24,6 +24,8 @@ const probed = new Uint8Array(6);
 const probedView = new DataView(probed.buffer);
 const origin = new Uint8Array(2);
 const originView = new DataView(origin.buffer);
+const arrived = new Uint8Array(10);
+const arrivedView = new DataView(arrived.buffer);
 const named = new Uint8Array(4 + NAME_BYTES_MAX);
 const namedView = new DataView(named.buffer);
 
@@ -83,6 +85,35 @@ export function goneOf(originNumber: number): KeyRange {
   return {
     start: goneKey(originNumber, 0).slice(),
     end: goneKey(originNumber, 0xffffffff).slice(),
+  };
+}
+
+/** Table `arrived`. */
+export function arrivedKey(
+  originNumber: number,
+  { mark, id }: { mark: number; id: number },
+): Uint8Array {
+  arrivedView.setUint16(0, originNumber);
+  arrivedView.setUint32(2, mark);
+  arrivedView.setUint32(6, id);
+  return arrived;
+}
+
+/** All that came to an origin, after the row at `after`. */
+export function arrivedOf(
+  originNumber: number,
+  after: { mark: number; id: number } | undefined,
+): KeyRange {
+  const { mark, id } = after ?? { mark: 0, id: -1 };
+  const start = arrivedKey(originNumber, { mark, id: Math.min(id + 1, 0xffffffff) }).slice();
+  return { start, end: arrivedKey(originNumber, { mark: 0xffffffff, id: 0xffffffff }).slice() };
+}
+
+/** All that came to an origin with one mark. */
+export function arrivedWith(originNumber: number, mark: number): KeyRange {
+  return {
+    start: arrivedKey(originNumber, { mark, id: 0 }).slice(),
+    end: arrivedKey(originNumber, { mark, id: 0xffffffff }).slice(),
   };
 }
 

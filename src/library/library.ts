@@ -14,6 +14,7 @@ import { type FolderChange, OwedChanges } from "./folder_change.ts";
 import { FolderSync } from "./folder_sync.ts";
 import { Listings } from "./listings.ts";
 import { Look, type LookOptions } from "./look.ts";
+import { Moves } from "./moves.ts";
 import { Namespace } from "./namespace.ts";
 import type { Takeover } from "./namespace_edit.ts";
 import type { FindPublished } from "./published_names.ts";
@@ -79,6 +80,7 @@ export class Library implements AsyncDisposable {
   readonly #owed: OwedChanges;
   readonly #committer: Committer;
   readonly #removal: Removal;
+  readonly #moves: Moves;
   readonly #sync: FolderSync;
   readonly #adoptions: Adoptions;
   readonly #listings: Listings;
@@ -114,6 +116,7 @@ export class Library implements AsyncDisposable {
     });
     this.#prover = new ContentProver({ index, namespace, committer, isUp, clock, log });
     const removal = this.#removal = new Removal({ index, namespace, committer, rankOf, log });
+    const moves = this.#moves = new Moves({ index, namespace, committer, rankOf });
     const origins = this.#origins;
     const hidden = new Set([...options.exclude, HIDDEN_ALWAYS]);
     const sync = this.#sync = new FolderSync({
@@ -122,6 +125,7 @@ export class Library implements AsyncDisposable {
       namespace,
       committer,
       removal,
+      moves,
       hidden,
       scanOf: (origin) => this.#scans.get(origin),
       clock,
@@ -179,7 +183,8 @@ export class Library implements AsyncDisposable {
       throw new MusicfsError("unavailable", `Cannot look at ${origin}: it is down`, context);
     }
     const signal = AbortSignal.any([options.signal, this.#stopping.signal]);
-    const parts = { namespace: this.namespace, sync: this.#sync, removal: this.#removal, log };
+    const [sync, removal, moves] = [this.#sync, this.#removal, this.#moves];
+    const parts = { namespace: this.namespace, sync, removal, moves, log };
     await new Look(parts, number, { ...options, signal }).run(folders);
   }
 
@@ -315,6 +320,7 @@ export class Library implements AsyncDisposable {
         committer: this.#committer,
         sync: this.#sync,
         removal: this.#removal,
+        moves: this.#moves,
         isUp: () => isUp(name),
         clock,
       },

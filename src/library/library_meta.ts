@@ -55,6 +55,11 @@ export interface OriginState {
    */
   adoption?: "begun" | "over";
   counts: ScanCounts;
+  /**
+   * Whether its files were known as a whole once: by a scan that came to its end, or because all
+   * of them were adopted from somewhere. Only then can a file that is new have moved.
+   */
+  wasScanned?: boolean;
 }
 
 /** Nothing counted yet. */

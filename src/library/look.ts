@@ -4,6 +4,7 @@ import { SCAN_FOLDERS_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Entry } from "./entry.ts";
 import type { FolderSync } from "./folder_sync.ts";
+import type { Moves } from "./moves.ts";
 import type { Namespace } from "./namespace.ts";
 import { ROOT_ID } from "./node_id.ts";
 import type { Removal } from "./removal.ts";
@@ -24,6 +25,7 @@ export interface LookParts {
   namespace: Namespace;
   sync: FolderSync;
   removal: Removal;
+  moves: Moves;
   log: Log;
 }
 

@@ -1,5 +1,6 @@
 import type { FileVersion } from "../store/file_version.ts";
 import type { Index } from "../store/index.ts";
+import { type Arrival, Arrivals, isOwed } from "./arrivals.ts";
 import type { Entry, EntrySource } from "./entry.ts";
 import type { EntryEvent } from "./entry_event.ts";
 import { encodeEntry } from "./entry_record.ts";
@@ -66,6 +67,10 @@ export class NamespaceEdit {
   readonly #anyGone: boolean;
   readonly #probes: Probes;
   #anyProbes: boolean;
+  readonly #arrivals: Arrivals;
+  #anyArrived: boolean;
+  /** Where what is about to go is now. */
+  readonly #movedTo = new Map<number, string>();
   #unproven = false;
 
   private constructor(parts: EditParts) {
@@ -74,6 +79,8 @@ export class NamespaceEdit {
     this.#anyGone = parts.index.table("gone").count() > 0;
     this.#probes = new Probes(parts.index);
     this.#anyProbes = !this.#probes.isEmpty;
+    this.#arrivals = new Arrivals(parts.index);
+    this.#anyArrived = !this.#arrivals.isEmpty;
   }
 
   /** Runs `change` in one transaction, and tells what it changed. What it throws undoes all. */
@@ -103,11 +110,14 @@ export class NamespaceEdit {
     return state;
   }
 
-  /** Adds a name that is not there yet. Nobody is told of it if it is `quiet`. */
+  /**
+   * Adds a name that is not there yet. Those who cache names are not told of it if it is `quiet`;
+   * listeners are told later if it is `owed`, when its arrival is settled.
+   */
   insert(
     folder: number,
     name: string,
-    options: { sources: EntrySource[]; quiet: boolean },
+    options: { sources: EntrySource[]; quiet: boolean; owed?: boolean },
   ): Entry {
     const id = this.#counters.nextId;
     if (id > ENTRY_ID_MAX) throw new Error("The index has no entry ids left; delete it");
@@ -123,7 +133,7 @@ export class NamespaceEdit {
     this.#put(entry);
     this.#count(entry, 1);
     if (!options.quiet) this.#touch(folder, name);
-    this.#tell("added", entry);
+    if (!options.owed) this.#tell("added", entry);
     return entry;
   }
 
@@ -138,6 +148,7 @@ export class NamespaceEdit {
       return "removed";
     }
     this.#forgetProbes(old, given);
+    const owed = this.#carryArrivals(old, given);
     const sources = this.#judged(old.id, given);
     const shownNs = old.mtimeNs === 0n ? this.#nowNs() : old.mtimeNs;
     const next: Entry = { ...old, ...merged(sources, shownNs), sources };
@@ -152,7 +163,7 @@ export class NamespaceEdit {
       this.#supersede(old);
       next.sequence = old.sequence + 1;
       this.#touch(old.parent, old.name);
-      this.#tell("changed", old);
+      if (!owed) this.#tell("changed", old);
     } else if (
       next.size !== old.size || next.target !== old.target ||
       (next.mtimeNs !== old.mtimeNs && (old.mtimeNs !== 0n || hasOwnTime(sources)))
@@ -210,6 +221,28 @@ export class NamespaceEdit {
     else this.#probes.settle(id);
   }
 
+  /** Notes that a file is new at the origin of `source`. */
+  arrived(source: EntrySource, arrival: Arrival): void {
+    this.#anyArrived = true;
+    this.#arrivals.put(source, arrival);
+  }
+
+  /** The note that a file is new, which is removed. */
+  takeArrival(source: EntrySource, id: number): Arrival | undefined {
+    return this.#anyArrived ? this.#arrivals.take(source, id) : undefined;
+  }
+
+  /** Tells of a file that was inserted as `owed`, if it is still there. */
+  tellAdded(id: number): void {
+    const entry = this.namespace.entry(id);
+    if (entry?.kind === "file") this.#tell("added", entry);
+  }
+
+  /** When the entry goes, that is told as its move to `path`. */
+  movesTo(id: number, path: string): void {
+    this.#movedTo.set(id, path);
+  }
+
   /** Forgets that a scan missed the entry. */
   found(origin: number, id: number): void {
     if (this.#anyGone) this.#parts.index.table("gone").remove(goneKey(origin, id));
@@ -229,7 +262,36 @@ export class NamespaceEdit {
     if (this.#anyProbes) this.#probes.settle(entry.id);
     this.#count(entry, -1);
     this.#touch(entry.parent, entry.name);
-    this.#tell("gone", entry);
+    // Who was not told that it came is not told that it went.
+    if (!this.#takeArrivals(entry, entry.sources).some(isOwed)) this.#tell("gone", entry);
+  }
+
+  /** What is still owed of an entry stays so with its new sources; whether anything is. */
+  #carryArrivals(old: Entry, given: readonly EntrySource[]): boolean {
+    if (!this.#anyArrived) return false;
+    const left = old.sources.filter((source) =>
+      !given.some((other) => isSameSource(other, source))
+    );
+    for (const arrival of this.#takeArrivals(old, left)) {
+      const now = given.find(({ origin, kind }) => origin === arrival.origin && kind === "file");
+      if (now) this.#arrivals.put(now, arrival);
+      else if (isOwed(arrival)) this.#tell("added", old);
+    }
+    return given.some((source) => {
+      const arrival = source.kind === "file" && this.#arrivals.get(source, old.id);
+      return arrival && isOwed(arrival);
+    });
+  }
+
+  #takeArrivals(
+    { id }: Entry,
+    sources: readonly EntrySource[],
+  ): (Arrival & { origin: number })[] {
+    if (!this.#anyArrived) return [];
+    return sources.flatMap((source) => {
+      const arrival = source.kind === "file" && this.#arrivals.take(source, id);
+      return arrival ? [{ ...arrival, origin: source.origin }] : [];
+    });
   }
 
   /** Keeps the version as it is for those who have it open. */
@@ -285,7 +347,9 @@ export class NamespaceEdit {
     const { events } = this.#parts;
     if (!events || entry.kind === "folder") return;
     const folder = this.namespace.pathOf(entry.parent);
-    events.push({ kind, path: folder === "" ? entry.name : `${folder}/${entry.name}` });
+    const path = folder === "" ? entry.name : `${folder}/${entry.name}`;
+    const to = kind === "gone" ? this.#movedTo.get(entry.id) : undefined;
+    events.push(to === undefined ? { kind, path } : { kind: "moved", path: to, from: path });
   }
 
   #touch(folder: number, name: string): void {

@@ -124,28 +124,25 @@ export class Removal {
    * something is left of the origin: a disk that is unmounted does not say so name by name.
    */
   async removeGuarded(
-    origin: number,
     ids: readonly number[],
-    { seen = 0 }: { seen?: number } = {},
+    options: { origin: number; seen?: number; signal?: AbortSignal },
   ): Promise<void> {
     const { index, log } = this.#parts;
-    if (seen >= ids.length && this.hasOthers(origin, ids)) {
-      return await this.remove(ids, { origin });
-    }
+    const { origin, seen = 0 } = options;
+    if (seen >= ids.length && this.hasOthers(origin, ids)) return await this.remove(ids, options);
     const published = ids.filter((id) => this.#isOnlyPublished(id, origin));
-    const never = new Set(await this.neverListed(published, { origin }));
+    const never = new Set(await this.neverListed(published, options));
     const known = ids.filter((id) => !never.has(id));
-    const gone = await this.countFiles(known, { origin });
-    const of = readOriginState(index, origin).files -
-      await this.countFiles([...never], { origin });
+    const gone = await this.countFiles(known, options);
+    const of = readOriginState(index, origin).files - await this.countFiles([...never], options);
     const left = of > gone || this.hasOthers(origin, ids);
-    if (left) await this.remove([...never], { origin });
+    if (left) await this.remove([...never], options);
     const missing = { gone, confirmed: 0, of, anythingLeft: left, accepted: false };
     if (judgeDeletions(missing) === "hold") {
       log.warning("Most of an origin seems to be gone; a scan will tell", { origin, gone, of });
       return;
     }
-    await this.remove(known, { origin });
+    await this.remove(known, options);
   }
 
   /** Whether the folder that an entry is in was listed by nobody but a published index. */

@@ -1,8 +1,13 @@
+import type { Moves } from "./moves.ts";
 import type { Removal } from "./removal.ts";
+
+/** Files that one round has yet to tell of; more are told of at once, as added. */
+const OWED_MAX = 100_000;
 
 /** What a round needs of the library. */
 export interface RoundParts {
   removal: Removal;
+  moves: Moves;
 }
 
 /**
@@ -15,6 +20,7 @@ export interface RoundParts {
 export class Round {
   readonly #parts: RoundParts;
   readonly #missing: number[] = [];
+  readonly #owed: number[] = [];
   /** Folders in which a folder's name now stands for something else: to be listed once more. */
   readonly replacedIn = new Set<number>();
   /** How many names somebody saw go, one by one, from the folders of this round. */
@@ -24,16 +30,37 @@ export class Round {
     this.#parts = parts;
   }
 
+  /** Whether it can remember more files of which nobody was told. */
+  get hasRoom(): boolean {
+    return this.#owed.length < OWED_MAX;
+  }
+
   /** Notes what a complete listing missed. */
   miss(ids: readonly number[]): void {
     for (const id of ids) this.#missing.push(id);
   }
 
-  /** Removes what is gone, unless that is most of the library. */
-  async settle(): Promise<void> {
-    const missing = this.#missing.splice(0);
-    if (missing.length > 0) {
-      await this.#parts.removal.removeGuarded(this.origin, missing, { seen: this.seenGone });
+  /** Notes files that came, and of which nobody was told. */
+  owe(ids: readonly number[]): void {
+    for (const id of ids) this.#owed.push(id);
+  }
+
+  /**
+   * Finds what moved, removes what is gone unless that is most of the library, and tells of what
+   * came. Throws the signal's reason: what is left is for a scan.
+   */
+  async settle({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    const { moves, removal } = this.#parts;
+    const { origin } = this;
+    const options = { origin, ...(signal && { signal }) };
+    const missing = [...new Set(this.#missing.splice(0))];
+    try {
+      if (missing.length > 0) {
+        await moves.settle(missing, options);
+        await removal.removeGuarded(missing, { ...options, seen: this.seenGone });
+      }
+    } finally {
+      await moves.endRound(origin, this.#owed.splice(0));
     }
   }
 }

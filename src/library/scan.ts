@@ -8,6 +8,7 @@ import type { Committer } from "./committer.ts";
 import { judgeDeletions } from "./deletion_guard.ts";
 import type { FolderSync } from "./folder_sync.ts";
 import { noCounts, readOriginState, type ScanCounts } from "./library_meta.ts";
+import type { Moves } from "./moves.ts";
 import type { Namespace } from "./namespace.ts";
 import { nextTurn } from "./next_turn.ts";
 import { ROOT_ID } from "./node_id.ts";
@@ -69,6 +70,7 @@ export interface OriginScanParts {
   committer: Committer;
   sync: FolderSync;
   removal: Removal;
+  moves: Moves;
   /** Whether the origin is not known to be down. */
   isUp: () => boolean;
   clock: Clock;
@@ -138,6 +140,7 @@ export class OriginScan {
       state.counts = noCounts();
       this.number = state.scan;
     }, { weight: 1, urgent: true });
+    failpoint("scan.after_begin");
   }
 
   /**
@@ -152,8 +155,13 @@ export class OriginScan {
     await this.#flushed;
     this.#options.signal.throwIfAborted();
     const held = this.#healthy ? await this.#removeMissing() : await this.#leaveMissing();
+    const end = { scan: this.number, isComplete: this.#healthy };
+    await this.#parts.moves.endScan(this.#origin.number, end);
+    failpoint("scan.before_end");
     await this.#parts.committer.commit((edit) => {
-      edit.origin(this.#origin.number).running = false;
+      const state = edit.origin(this.#origin.number);
+      state.running = false;
+      if (this.#healthy) state.wasScanned = true;
     }, { weight: 1, urgent: true });
     this.#report(true);
     return {
@@ -322,7 +330,7 @@ export class OriginScan {
 
   /** Removes what the whole scan missed, or holds it. */
   async #removeMissing(): Promise<Held | undefined> {
-    const { committer, index, removal, sync } = this.#parts;
+    const { committer, index, moves, removal, sync } = this.#parts;
     const { number } = this.#origin;
     const missed = removal.missed(number);
     const now = missed.filter(({ last }) => last === this.number);
@@ -333,7 +341,10 @@ export class OriginScan {
     });
     if (now.length === 0) return undefined;
     const where = { origin: number, signal: this.#options.signal };
-    const anythingLeft = removal.hasOthers(number, now.map(({ id }) => id));
+    const ids = now.map(({ id }) => id);
+    failpoint("scan.before_moves");
+    await moves.settle(ids, { ...where, scan: this.number });
+    const anythingLeft = removal.hasOthers(number, ids);
     const { never, known } = anythingLeft
       ? await this.#neverListed(now)
       : { never: [], known: now };
@@ -345,6 +356,7 @@ export class OriginScan {
     const goes = verdict === "hold" ? never : now;
     failpoint("scan.before_deletions");
     await removal.remove(goes.map(({ id }) => id), { ...where, isCounted: true });
+    failpoint("scan.after_deletions");
     await committer.commit(() => removal.forget(number, goes), {
       weight: goes.length,
       urgent: true,

@@ -16,6 +16,7 @@ export const TABLES = [
   "superseded", // library: u64 version id -> the entry record that an open handle may still name
   "owed", // library: u32 folder, u32 part -> names whose kernel caches have yet to be told
   "gone", // library: u16 origin, u32 entry -> scan that missed it
+  "arrived", // library: u16 origin, u32 content mark, u32 entry -> how and when the file came
   "probes", // library: u32 entry, u16 origin -> a version, and the hash of its head and tail
   "unproven", // library: u32 entry -> nothing; files whose sources have yet to be compared
   "manifests", // store/manifests: u64 version id -> version key, chunk list up to the frontier

@@ -47,6 +47,20 @@ export class MemoryOrigin implements Origin {
     }
   }
 
+  /** Gives a name, and all below it, another name; contents, versions and times stay. */
+  move(from: string, to: string): void {
+    for (const [name, node] of [...this.#nodes]) {
+      if (name !== from && !name.startsWith(`${from}/`)) continue;
+      this.#nodes.delete(name);
+      this.#place(to + name.slice(from.length), node);
+    }
+  }
+
+  /** Gives a file a second name, with the same version. */
+  copy(from: string, to: string): void {
+    this.#place(to, this.#find(from, "memory.copy"));
+  }
+
   /** From now on reads wait, until `release()` or their signal ends them. */
   hold(): void {
     this.#gate ??= Promise.withResolvers<void>();

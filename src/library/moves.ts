@@ -1,0 +1,252 @@
+import { failpoint } from "../base/failpoint.ts";
+import type { Index } from "../store/index.ts";
+import { type ArrivalRow, Arrivals, isOwed, type Place } from "./arrivals.ts";
+import { COMMIT_CHANGES_MAX, type Committer } from "./committer.ts";
+import { haveSameMark, markOf } from "./content_mark.ts";
+import type { EntrySource } from "./entry.ts";
+import { type MovePair, pairMoved, type Placed } from "./move_pairs.ts";
+import type { Namespace } from "./namespace.ts";
+import type { NamespaceEdit } from "./namespace_edit.ts";
+import { nextTurn } from "./next_turn.ts";
+import { dropSource, entriesBelow, sourceFrom } from "./source_edit.ts";
+
+/** Files with one mark that are put into the order of their paths at once. */
+const GROUP_FILES_MAX = 4_096;
+
+/** What finding moved files needs of the library. */
+export interface MovesParts {
+  index: Index;
+  namespace: Namespace;
+  committer: Committer;
+  /** Lower is preferred. */
+  rankOf: (origin: number) => number;
+}
+
+/** Of which origin, and for whom. */
+export interface MovesOptions {
+  origin: number;
+  /** The number of the scan that counts what moved. */
+  scan?: number;
+  signal?: AbortSignal;
+}
+
+/**
+ * Finds what vanished under one name in what came under another, with the same content mark.
+ *
+ * The old name goes at once: its content is there. That is why this comes before the guard against
+ * mass deletion, which then judges what has no other name. Counts, names and notes change in one
+ * commit a piece, so that after a crash it can be done again.
+ *
+ * The new name is another entry, with another id: it was shown before it was known to be the old
+ * one, and an entry cannot become another one under who has it open.
+ */
+export class Moves {
+  readonly #parts: MovesParts;
+  readonly #arrivals: Arrivals;
+
+  constructor(parts: MovesParts) {
+    this.#parts = parts;
+    this.#arrivals = new Arrivals(parts.index);
+  }
+
+  /**
+   * Takes the origin from all files below entries that have come under another name.
+   *
+   * Holds 8 bytes in memory for each file that may have moved. Throws the signal's reason.
+   */
+  async settle(ids: readonly number[], options: MovesOptions): Promise<void> {
+    if (this.#arrivals.page(options.origin, { after: undefined, max: 1 }).length === 0) return;
+    const list = await this.#vanished(ids, options);
+    for (let first = 0; first < list.length;) {
+      const mark = markIn(list[first]);
+      let end = first + 1;
+      const endMax = Math.min(list.length, first + GROUP_FILES_MAX);
+      while (end < endMax && markIn(list[end]) === mark) end += 1;
+      const group = Array.from(list.subarray(first, end), idIn);
+      for (const pairs of this.#pairs(group, { ...options, mark })) {
+        await this.#commit(pairs, options);
+      }
+      first = end;
+    }
+    failpoint("scan.after_moves");
+  }
+
+  /** Marks and ids of the files below entries of which an arrival has the mark, sorted. */
+  async #vanished(
+    ids: readonly number[],
+    { origin, signal }: MovesOptions,
+  ): Promise<BigUint64Array> {
+    const found = new BigList();
+    let visited = 0;
+    for (const id of ids) {
+      for (const entry of entriesBelow(this.#parts.namespace, id, origin)) {
+        const source = sourceFrom(entry, origin);
+        if (source?.kind === "file") {
+          const mark = markOf(source);
+          if (this.#arrivals.hasMark(origin, mark)) found.push(packed(mark, entry.id));
+        }
+        visited += 1;
+        if (visited % COMMIT_CHANGES_MAX !== 0) continue;
+        await nextTurn();
+        signal?.throwIfAborted();
+      }
+    }
+    return found.sorted();
+  }
+
+  /** What became of the files of a group, in pieces that can be committed. */
+  *#pairs(
+    group: readonly number[],
+    { origin, mark }: { origin: number; mark: number },
+  ): Iterable<MovePair[]> {
+    const rows = this.#arrivals.withMark(origin, mark, GROUP_FILES_MAX);
+    const gone = new Set(group);
+    // Of what came and vanished again, nobody was told that it was there.
+    const unseen = new Set(rows.filter(isOwed).map(({ id }) => id));
+    const came = rows.map(({ id }) => id).filter((id) => !gone.has(id));
+    const from = this.#byVersion(group.filter((id) => !unseen.has(id)), origin);
+    const to = this.#byVersion(came, origin);
+    for (const [version, files] of from) {
+      const pairs = pairMoved(files, to.get(version) ?? []);
+      for (let at = 0; at < pairs.length; at += COMMIT_CHANGES_MAX) {
+        yield pairs.slice(at, at + COMMIT_CHANGES_MAX);
+      }
+    }
+  }
+
+  /** Files by what their mark was made from: few have the same mark by chance. */
+  #byVersion(ids: readonly number[], origin: number): Map<string, Placed[]> {
+    const { namespace } = this.#parts;
+    const files = new Map<string, Placed[]>();
+    for (const id of ids) {
+      const source = sourceOf(namespace, id, origin);
+      if (source === undefined) continue;
+      const version = `${source.size} ${source.version}`;
+      const placed = { id, path: namespace.pathOf(id) };
+      const same = files.get(version);
+      if (same) same.push(placed);
+      else files.set(version, [placed]);
+    }
+    return files;
+  }
+
+  async #commit(pairs: readonly MovePair[], options: MovesOptions): Promise<void> {
+    const { committer } = this.#parts;
+    await committer.commit((edit) => {
+      for (const pair of pairs) this.#move(edit, pair, options);
+    }, { weight: pairs.length, urgent: true });
+    failpoint("scan.within_moves");
+    await nextTurn();
+    options.signal?.throwIfAborted();
+  }
+
+  #move(edit: NamespaceEdit, { from, to }: MovePair, { origin, scan }: MovesOptions): void {
+    const { namespace, rankOf } = this.#parts;
+    const [was, is] = [sourceOf(namespace, from.id, origin), sourceOf(namespace, to.id, origin)];
+    if (!was || !is || !haveSameMark(was, is)) return;
+    const arrival = edit.takeArrival(is, to.id);
+    if (!arrival) return;
+    const { counts } = edit.origin(origin);
+    const isAdded = arrival.kind === "scan" && arrival.scan === edit.origin(origin).scan;
+    if (isAdded) counts.added -= 1;
+    if (scan !== undefined && arrival.kind === "told") counts.gone += 1;
+    else if (isAdded || scan !== undefined) counts.moved += 1;
+    if (isOwed(arrival)) edit.movesTo(from.id, to.path);
+    dropSource(edit, { id: from.id, origin, rankOf });
+    // Another origin still has the old name: nothing moved but this origin's file.
+    if (isOwed(arrival) && edit.namespace.entry(from.id)) edit.tellAdded(to.id);
+  }
+
+  /**
+   * Tells of the files that came with a scan and did not move here, and forgets what came before
+   * it, if it was complete. What came during it stays until the next one has ended: the scan may
+   * have looked at the place that it left before it left.
+   */
+  async endScan(
+    origin: number,
+    options: { scan: number; isComplete: boolean },
+  ): Promise<void> {
+    let after: Place | undefined;
+    for (;;) {
+      const page = this.#arrivals.page(origin, { after, max: COMMIT_CHANGES_MAX });
+      if (page.length === 0) return;
+      await this.#parts.committer.commit((edit) => {
+        for (const row of page) this.#endOne(edit, row, { origin, ...options });
+      }, { weight: page.length, urgent: true });
+      failpoint("scan.within_telling");
+      after = page.at(-1);
+      await nextTurn();
+    }
+  }
+
+  #endOne(
+    edit: NamespaceEdit,
+    { kind, mark, id, scan: since }: ArrivalRow,
+    { origin, scan, isComplete }: { origin: number; scan: number; isComplete: boolean },
+  ): void {
+    if (kind === "round") return;
+    const source = sourceOf(this.#parts.namespace, id, origin);
+    if (!source || markOf(source) !== mark || !edit.takeArrival(source, id)) {
+      this.#arrivals.removeAt(origin, { mark, id });
+      return;
+    }
+    if (kind === "scan") edit.tellAdded(id);
+    if (since >= scan || !isComplete) edit.arrived(source, { id, kind: "told", scan: since });
+  }
+
+  /** Tells of the files that came with a round and did not move here. */
+  async endRound(origin: number, ids: readonly number[]): Promise<void> {
+    for (let at = 0; at < ids.length; at += COMMIT_CHANGES_MAX) {
+      const piece = ids.slice(at, at + COMMIT_CHANGES_MAX);
+      await this.#parts.committer.commit((edit) => {
+        for (const id of piece) {
+          const source = sourceOf(this.#parts.namespace, id, origin);
+          const arrival = source && this.#arrivals.get(source, id);
+          if (!source || arrival?.kind !== "round") continue;
+          edit.tellAdded(id);
+          edit.arrived(source, { ...arrival, kind: "told" });
+        }
+      }, { weight: piece.length, urgent: true });
+      await nextTurn();
+    }
+  }
+}
+
+/** A file of the origin, as the origin has it. */
+function sourceOf(namespace: Namespace, id: number, origin: number): EntrySource | undefined {
+  const entry = namespace.entry(id);
+  const source = entry && sourceFrom(entry, origin);
+  return source?.kind === "file" ? source : undefined;
+}
+
+/** Numbers that are collected and then sorted: in 8 bytes each. */
+class BigList {
+  #numbers = new BigUint64Array(1_024);
+  #length = 0;
+
+  push(number: bigint): void {
+    if (this.#length === this.#numbers.length) {
+      const grown = new BigUint64Array(2 * this.#length);
+      grown.set(this.#numbers);
+      this.#numbers = grown;
+    }
+    this.#numbers[this.#length] = number;
+    this.#length += 1;
+  }
+
+  sorted(): BigUint64Array {
+    return this.#numbers.subarray(0, this.#length).sort();
+  }
+}
+
+function packed(mark: number, id: number): bigint {
+  return BigInt(mark) << 32n | BigInt(id);
+}
+
+function markIn(number: bigint | undefined): number {
+  return Number((number ?? 0n) >> 32n);
+}
+
+function idIn(number: bigint): number {
+  return Number(number & 0xffffffffn);
+}
