@@ -13,9 +13,8 @@ import { rebuildNamespace } from "../library/rebuild.ts";
 import { NextFiles } from "../library/next_files.ts";
 import { nextTrack } from "../library/next_track.ts";
 import { BandwidthLimit } from "../origins/bandwidth.ts";
-import { type GuardedOrigin, guardOrigin, steady } from "../origins/guarded.ts";
+import { type GuardedOrigin, steady } from "../origins/guarded.ts";
 import { HealthMonitor } from "../origins/health_monitor.ts";
-import { localFolder, openOrigin } from "../origins/open.ts";
 import type { Origin } from "../origins/origin.ts";
 import { Extents } from "../reader/extents.ts";
 import { FileReader } from "../reader/file_reader.ts";
@@ -28,6 +27,8 @@ import { childProbe } from "../store/probe_child.ts";
 import { type OpenedIndex, openIndex } from "../store/safe_open.ts";
 import { Space } from "../store/space.ts";
 import type { Config } from "./config.ts";
+import { type Far, openOrigins, openRaw } from "./cache_origins.ts";
+import type { PublishedIndexes } from "./published_indexes.ts";
 import { selfCommand } from "./self_command.ts";
 
 /** The size limit where none is configured, if half of what is free is not less. */
@@ -81,6 +82,8 @@ export interface Cache extends AsyncDisposable {
   readonly guarded: readonly GuardedOrigin[];
   readonly health: HealthMonitor;
   readonly bandwidth: BandwidthLimit;
+  /** What was published beside the music. */
+  readonly published: PublishedIndexes;
   readonly fetcher: ContentFetcher;
   readonly reader: FileReader;
 }
@@ -94,44 +97,23 @@ export interface Cache extends AsyncDisposable {
 export async function openCache(config: Config, options: CacheOptions): Promise<Cache> {
   const { clock, log, random } = options;
   await using stack = new AsyncDisposableStack();
+  const raw = await openRaw(config, { options, stack });
   const stored = await openStored(config, { options, stack });
   const { opened, manifests, hash } = stored;
   const { index } = opened;
-  const far = await openOrigins(config, { options, stack });
+  const far = openOrigins(config, { options, stack, raw, hash: hash.name });
   const { origins, guarded, health } = far;
-  const fetcher = new ContentFetcher({
-    origins: new Map(guarded.map((origin) => [origin.name, origin])),
-    health,
-    clock,
-    log,
-    readTimeoutMs: config.readTimeoutMs,
-    random,
-  });
-  stack.use(fetcher);
   const namespace = new Namespace(index);
-  const ingest = new Ingest({ ...stored, index, chunker: new CdcChunker(), log });
-  const describe = namespace.version.bind(namespace);
   const nextFiles = new NextFiles(namespace);
-  const digest = hash.digest.bind(hash);
-  const reader = new FileReader({
-    ...stored,
-    fetcher,
-    ingest,
-    digest,
-    describe,
-    nextTrack: (version) => nextTrack(namespace, version.id),
-    filesAfter: nextFiles.after.bind(nextFiles),
-    keeps: config.cache !== "off",
-    clock,
-    log,
-  });
-  stack.use(reader);
+  const parts = { options, stack, stored, far, namespace, nextFiles };
+  const { fetcher, reader } = openReader(config, parts);
   const changes = new ChangeRelay(nextFiles);
   const keep = options.forMount ? [] : knownOrigins({ namespace, manifests, opened });
   const library = new Library({
     index,
     origins: guarded.map((origin) => steady(origin, { clock, random, health })),
     isUp: (name) => health.isUp(name),
+    published: far.findPublished,
     keep,
     manifests,
     exclude: config.exclude,
@@ -146,7 +128,10 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     const tracks = rebuildNamespace({ index, manifests, origins: identities, nowMs: clock.now() });
     if (tracks > 0) log.info("The index was made again from what is cached", { tracks });
   }
-  if (options.forMount) await library.beginMount();
+  if (options.forMount) {
+    await library.beginMount();
+    library.adoptPublished();
+  }
   const owned = stack.move();
   return {
     ...stored,
@@ -160,6 +145,49 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     reader,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** What brings files' bytes here, and gives them out. */
+function openReader(
+  config: Config,
+  { options, stack, stored, far, namespace, nextFiles }: {
+    options: CacheOptions;
+    stack: AsyncDisposableStack;
+    stored: Stored;
+    far: Far;
+    namespace: Namespace;
+    nextFiles: NextFiles;
+  },
+): Pick<Cache, "fetcher" | "reader"> {
+  const { clock, log, random } = options;
+  const { hash, opened: { index } } = stored;
+  const { guarded, health } = far;
+  const fetcher = new ContentFetcher({
+    origins: new Map(guarded.map((origin) => [origin.name, origin])),
+    health,
+    clock,
+    log,
+    readTimeoutMs: config.readTimeoutMs,
+    random,
+  });
+  stack.use(fetcher);
+  const ingest = new Ingest({ ...stored, index, chunker: new CdcChunker(), log });
+  const describe = namespace.version.bind(namespace);
+  const digest = hash.digest.bind(hash);
+  const reader = new FileReader({
+    ...stored,
+    fetcher,
+    ingest,
+    digest,
+    describe,
+    nextTrack: (version) => nextTrack(namespace, version.id),
+    filesAfter: nextFiles.after.bind(nextFiles),
+    keeps: config.cache !== "off",
+    clock,
+    log,
+  });
+  stack.use(reader);
+  return { fetcher, reader };
 }
 
 /** What is kept on this machine: the index and all that lies beside it. */
@@ -196,28 +224,6 @@ async function openStored(
   const manifests = new Manifests({ ...common, hash, keyHash });
   const extents = new Extents({ ...common, keyOf: manifests.keyOf.bind(manifests), xxh64 });
   return { opened, hash, cacheIndex, disk, space, store, manifests, extents };
-}
-
-/** Where music comes from, and what is known of it. */
-type Far = Pick<Cache, "origins" | "guarded" | "health" | "bandwidth">;
-
-async function openOrigins(
-  config: Config,
-  { options, stack }: { options: CacheOptions; stack: AsyncDisposableStack },
-): Promise<Far> {
-  const { clock } = options;
-  const configured = config.origins.toSorted((a, b) => a.priority - b.priority);
-  const origins: Origin[] = [];
-  for (const address of configured) {
-    origins.push(stack.use(await openOrigin(address, options)));
-  }
-  const health = stack.use(new HealthMonitor(options));
-  const bandwidth = new BandwidthLimit(config.bwlimitBytes, clock);
-  const guarded = origins.map((origin, i) => {
-    const kind = localFolder(configured[i]?.url ?? "") === undefined ? "remote" : "local";
-    return guardOrigin(origin, { kind, clock, health, bandwidth });
-  });
-  return { origins, guarded, health, bandwidth };
 }
 
 /** Identities that a command must not lose: those in the index, or in what it is rebuilt from. */

@@ -2,7 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import { within } from "../base/concurrency.ts";
 import { isLocalDisk } from "../origins/local_disk.ts";
 import { localFolder } from "../origins/open.ts";
-import type { Cache } from "./cache.ts";
+import type { Config } from "./config.ts";
 
 /** A disk that does not answer within this time is taken for a network's, in ms. */
 const STATFS_MS_MAX = 1_000;
@@ -12,7 +12,7 @@ const STATFS_MS_MAX = 1_000;
  * local folders with "off", those on a disk of this machine with "auto".
  */
 export async function directRootsOf(
-  { config }: Cache,
+  { config }: { config: Config },
   clock: Clock,
 ): Promise<{ origin: string; root: string }[]> {
   if (config.cache === "on") return [];

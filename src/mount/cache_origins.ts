@@ -1,0 +1,97 @@
+/** The origins of a cache: opened, called ahead where nothing can be shown without them, guarded. */
+
+import type { HashName } from "../chunking/chunk_hash.ts";
+import type { FindPublished } from "../library/library.ts";
+import { BandwidthLimit } from "../origins/bandwidth.ts";
+import { type GuardedOrigin, guardOrigin } from "../origins/guarded.ts";
+import { HealthMonitor } from "../origins/health_monitor.ts";
+import { localFolder, openOrigin } from "../origins/open.ts";
+import type { Origin } from "../origins/origin.ts";
+import type { CacheOptions } from "./cache.ts";
+import type { Config } from "./config.ts";
+import { directRootsOf } from "./direct_roots.ts";
+import { PublishedIndexes } from "./published_indexes.ts";
+
+/** Where music comes from, and what is known of it. */
+export interface Far {
+  /** As they were opened, the preferred one first. */
+  origins: readonly Origin[];
+  /** The same, for single attempts: capped, limited in time and bandwidth, counted. */
+  guarded: readonly GuardedOrigin[];
+  health: HealthMonitor;
+  bandwidth: BandwidthLimit;
+  /** What was published beside the music. */
+  published: PublishedIndexes;
+  /** The names among that, of an origin that is not on a disk of this machine. */
+  findPublished: FindPublished;
+}
+
+/** An origin as it was configured. */
+export interface RawOrigin {
+  origin: Origin;
+  url: string;
+}
+
+/** The origins, the preferred one first. */
+export async function openRaw(
+  config: Config,
+  { options, stack }: { options: CacheOptions; stack: AsyncDisposableStack },
+): Promise<RawOrigin[]> {
+  const configured = config.origins.toSorted((a, b) => a.priority - b.priority);
+  const raw: RawOrigin[] = [];
+  for (const address of configured) {
+    raw.push({ origin: stack.use(await openOrigin(address, options)), url: address.url });
+  }
+  if (options.forMount && isNew(config.cacheDir)) {
+    for (const { origin } of raw) {
+      callAhead(origin);
+    }
+  }
+  return raw;
+}
+
+/** Whether no names are known yet: then nothing can be shown before an origin has answered. */
+function isNew(cacheDir: string): boolean {
+  try {
+    return Deno.statSync(`${cacheDir}/index/data.mdb`).size === 0;
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound;
+  }
+}
+
+/** Has an origin load its client library and connect while all else is made ready. */
+function callAhead(origin: Origin): void {
+  const { signal } = new AbortController();
+  origin.stat("", { signal }).catch(() => {
+    // Whoever needs it is told by a call of his own.
+  });
+}
+
+/** Guards the origins, and watches them. */
+export function openOrigins(
+  config: Config,
+  { options, stack, raw, hash }: {
+    options: CacheOptions;
+    stack: AsyncDisposableStack;
+    raw: readonly RawOrigin[];
+    hash: HashName;
+  },
+): Far {
+  const { clock, log } = options;
+  const health = stack.use(new HealthMonitor(options));
+  const bandwidth = new BandwidthLimit(config.bwlimitBytes, clock);
+  const guarded = raw.map(({ origin, url }) => {
+    const kind = localFolder(url) === undefined ? "remote" : "local";
+    return guardOrigin(origin, { kind, clock, health, bandwidth });
+  });
+  const origins = raw.map(({ origin }) => origin);
+  const watched = guarded.map((origin, i) => ({ origin, url: raw[i]?.url ?? "" }));
+  const published = stack.use(new PublishedIndexes({ origins: watched, hash, clock, log }));
+  const findPublished: FindPublished = async (name, signal) => {
+    // Such a disk is listed as fast as an index is read.
+    const direct = await directRootsOf({ config }, clock);
+    if (direct.some(({ origin }) => origin === name)) return undefined;
+    return await published.names(name, signal);
+  };
+  return { origins, guarded, health, bandwidth, published, findPublished };
+}
