@@ -1,5 +1,6 @@
 import { homedir } from "node:os";
 import { systemClock } from "./src/base/clock.ts";
+import { enableFailpoints } from "./src/base/failpoint.ts";
 import type { Output } from "./src/cli/output.ts";
 import { run } from "./src/cli/run.ts";
 
@@ -46,6 +47,11 @@ function currentFolder(): string {
   }
 }
 
+const failpoints = Deno.env.get("MUSICFS_FAILPOINTS");
+if (failpoints) {
+  const { write } = outputOf(Deno.stderr);
+  enableFailpoints(failpoints, { random: Math.random, print: (line) => write(`${line}\n`) });
+}
 const code = await run(Deno.args, {
   env: (name) => Deno.env.get(name),
   cwd: currentFolder(),

@@ -57,14 +57,19 @@ export class Moves {
   async settle(ids: readonly number[], options: MovesOptions): Promise<void> {
     if (this.#arrivals.page(options.origin, { after: undefined, max: 1 }).length === 0) return;
     const list = await this.#vanished(ids, options);
+    let pairs: MovePair[] = [];
     for (let first = 0; first < list.length;) {
       const mark = markIn(list[first]);
       let end = first + 1;
       const endMax = Math.min(list.length, first + GROUP_FILES_MAX);
       while (end < endMax && markIn(list[end]) === mark) end += 1;
       const group = Array.from(list.subarray(first, end), idIn);
-      for (const pairs of this.#pairs(group, { ...options, mark })) {
+      for (const pair of this.#pairs(group, { ...options, mark })) pairs.push(pair);
+      // What is left of a mark is paired with what is left after that.
+      const isFull = group.length === GROUP_FILES_MAX || pairs.length >= COMMIT_CHANGES_MAX;
+      if (isFull || end === list.length) {
         await this.#commit(pairs, options);
+        pairs = [];
       }
       first = end;
     }
@@ -94,11 +99,11 @@ export class Moves {
     return found.sorted();
   }
 
-  /** What became of the files of a group, in pieces that can be committed. */
-  *#pairs(
+  /** Where the files of a group are now, of those that have moved. */
+  #pairs(
     group: readonly number[],
     { origin, mark }: { origin: number; mark: number },
-  ): Iterable<MovePair[]> {
+  ): MovePair[] {
     const rows = this.#arrivals.withMark(origin, mark, GROUP_FILES_MAX);
     const gone = new Set(group);
     // Of what came and vanished again, nobody was told that it was there.
@@ -106,12 +111,7 @@ export class Moves {
     const came = rows.map(({ id }) => id).filter((id) => !gone.has(id));
     const from = this.#byVersion(group.filter((id) => !unseen.has(id)), origin);
     const to = this.#byVersion(came, origin);
-    for (const [version, files] of from) {
-      const pairs = pairMoved(files, to.get(version) ?? []);
-      for (let at = 0; at < pairs.length; at += COMMIT_CHANGES_MAX) {
-        yield pairs.slice(at, at + COMMIT_CHANGES_MAX);
-      }
-    }
+    return [...from].flatMap(([version, files]) => pairMoved(files, to.get(version) ?? []));
   }
 
   /** Files by what their mark was made from: few have the same mark by chance. */
@@ -132,12 +132,15 @@ export class Moves {
 
   async #commit(pairs: readonly MovePair[], options: MovesOptions): Promise<void> {
     const { committer } = this.#parts;
-    await committer.commit((edit) => {
-      for (const pair of pairs) this.#move(edit, pair, options);
-    }, { weight: pairs.length, urgent: true });
-    failpoint("scan.within_moves");
-    await nextTurn();
-    options.signal?.throwIfAborted();
+    for (let at = 0; at < pairs.length; at += COMMIT_CHANGES_MAX) {
+      const piece = pairs.slice(at, at + COMMIT_CHANGES_MAX);
+      await committer.commit((edit) => {
+        for (const pair of piece) this.#move(edit, pair, options);
+      }, { weight: piece.length, urgent: true });
+      failpoint("scan.within_moves");
+      await nextTurn();
+      options.signal?.throwIfAborted();
+    }
   }
 
   #move(edit: NamespaceEdit, { from, to }: MovePair, { origin, scan }: MovesOptions): void {
