@@ -33,8 +33,7 @@ const cacheDir = {
   })),
 };
 
-const configured = {
-  ...cacheDir,
+const logged = {
   config: optional(option("--config", path({ metavar: "FILE", type: "file" }), {
     description: message`Configuration to use instead of ~/.config/musicfs/config.toml.`,
   })),
@@ -46,16 +45,28 @@ const configured = {
   })),
 };
 
-const origins = {
-  origins: multiple(option("--origin", path({ metavar: "URL" }), {
-    description: message`A path, file://, s3:// or sftp:// URL; again for more, preferred first.`,
-  })),
+const configured = { ...cacheDir, ...logged };
+
+const excluding = {
   exclude: optional(multiple(
     option("--exclude", string({ metavar: "NAME" }), {
       description: message`Leave out files and folders of this name; again for more.`,
     }),
     { min: 1 },
   )),
+};
+
+const chunkHash = {
+  hash: optional(option("--hash", choice(["xxh128", "xxh64"]), {
+    description: message`How chunks are named. Default: xxh128.`,
+  })),
+};
+
+const origins = {
+  origins: multiple(option("--origin", path({ metavar: "URL" }), {
+    description: message`A path, file://, s3:// or sftp:// URL; again for more, preferred first.`,
+  })),
+  ...excluding,
 };
 
 const bandwidth = {
@@ -78,9 +89,7 @@ const caching = {
   no_passthrough: optional(option("--no-passthrough", {
     description: message`The same as --cache on.`,
   })),
-  hash: optional(option("--hash", choice(["xxh128", "xxh64"]), {
-    description: message`How chunks are named. Default: xxh128.`,
-  })),
+  ...chunkHash,
   read_timeout: optional(option("--read-timeout", duration, {
     description: message`How long a read keeps trying before EIO. Default: 30s.`,
   })),
@@ -314,6 +323,35 @@ const verify = command(
   },
 );
 
+const index = command(
+  "index",
+  merge(
+    object({
+      command: constant("index"),
+      folder: argument(path({ metavar: "FOLDER" }), {
+        description: message`Where the music is: a folder of this machine, or an s3:// URL.`,
+      }),
+      ...json,
+    }),
+    object(excluding),
+    object(chunkHash),
+    object(logged),
+  ),
+  {
+    usageLine: [anyOption, { type: "argument", metavar: "FOLDER" }],
+    brief: message`Write a chunk index beside the music.`,
+    description:
+      message`Reads what is new or changed since the last run and writes .musicfs/ into the folder or bucket. Mounts that find it show all names at once and fetch only the chunks that they lack.`,
+    footer: examples(
+      [
+        "musicfs index /srv/music",
+        "musicfs index 's3://music?endpoint=https://s3.example.org&region=eu-1'",
+      ],
+      "Run it where the music is; not over SFTP.",
+    ),
+  },
+);
+
 const checkMount = command(
   "check-mount",
   object({
@@ -393,6 +431,7 @@ export const parser = or(
   unpin,
   gc,
   verify,
+  index,
   checkMount,
   status,
   events,

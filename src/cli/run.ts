@@ -11,7 +11,7 @@ const FAILED = 1;
 const USAGE = 2;
 
 /** Commands that are promised and not here yet. */
-const LATER_COMMANDS = ["doctor", "index"];
+const LATER_COMMANDS = ["doctor"];
 
 /**
  * Does what `argv` says and gives the exit code. Errors end here, as one line on stderr.
@@ -121,6 +121,10 @@ async function runConfigured(
   if (parsed.command === "events") {
     const { runEvents } = await import("./events_command.ts");
     return await runEvents(options);
+  }
+  if (parsed.command === "index") {
+    const { runIndex } = await import("./index_command.ts");
+    return await runIndex({ ...options, folder: parsed.folder });
   }
   const { runGc, runScan, runVerify } = await import("./cache_command.ts");
   const { runPin, runUnpin, runWarm } = await import("./warm_command.ts");

@@ -10,7 +10,12 @@ import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
 import type { Origin, OriginEntry } from "../origins/origin.ts";
 import { sizeTimeVersion } from "../origins/size_time_version.ts";
 import { inflate } from "./deflate.ts";
-import { type FolderPlace, NameColumns, type NamedEntry } from "./published_columns.ts";
+import {
+  type ChunkPart,
+  type FolderPlace,
+  NameColumns,
+  type NamedEntry,
+} from "./published_columns.ts";
 import {
   decodeList,
   decodeNamesFile,
@@ -142,6 +147,19 @@ export class PublishedIndex implements PublishedNames {
     return this.#header.hash;
   }
 
+  /** What it knows of a name; undefined if it does not. For who makes the next index. */
+  find(path: string): NamedEntry | undefined {
+    const cut = path.lastIndexOf("/");
+    const place = this.#places.get(cut < 0 ? "" : path.slice(0, cut));
+    const at = place && this.#columns.find(place, path.slice(cut + 1));
+    return at === undefined ? undefined : this.#columns.entry(at);
+  }
+
+  /** The files that its lists lie in. */
+  get parts(): readonly ChunkPart[] {
+    return this.#columns.parts;
+  }
+
   /**
    * Every folder, depth first, each before what is in it; entries as the origin's listing gives
    * them, for as long as the index is not stale. What a listing would not show is left out.
@@ -174,14 +192,25 @@ export class PublishedIndex implements PublishedNames {
     file: PublishedFile,
     { signal, hash }: { signal: AbortSignal; hash: HashName },
   ): Promise<ChunkRegion[] | undefined> {
-    const entry = this.#find(file.path);
+    const entry = this.find(file.path);
     if (entry?.kind !== "file" || hash !== this.#header.hash) return undefined;
     const version = this.#version(entry);
     if (entry.size !== file.size || version === undefined || version !== file.version) {
       return undefined;
     }
     if (file.size === 0) return [];
-    const { list } = entry;
+    const record = await this.record(entry, { signal });
+    return record?.regions;
+  }
+
+  /**
+   * The record of a file's list as it lies in its part, and what it says; undefined if it has none
+   * that can be read now. Throws only the signal's reason.
+   */
+  async record(
+    { size, md5, list }: NamedEntry,
+    { signal }: { signal: AbortSignal },
+  ): Promise<{ bytes: Uint8Array<ArrayBuffer>; regions: ChunkRegion[] } | undefined> {
     if (!list || list.bytes > LIST_BYTES_MAX) return undefined;
     try {
       const part = await this.#part(list.part, signal);
@@ -189,12 +218,7 @@ export class PublishedIndex implements PublishedNames {
       const range = { offset: list.offset, length: list.bytes };
       const bytes = await this.#origin.read(part, range, { signal });
       const hashBytes = HASH_BYTES[this.#header.hash];
-      return decodeList(bytes, {
-        size: file.size,
-        md5: entry.md5,
-        hashBytes,
-        xxh128: this.#xxh128,
-      });
+      return { bytes, regions: decodeList(bytes, { size, md5, hashBytes, xxh128: this.#xxh128 }) };
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof MusicfsError)) throw error;
@@ -215,13 +239,6 @@ export class PublishedIndex implements PublishedNames {
     const found = asked.kind === "file" && asked.size === part.bytes ? asked : undefined;
     this.#parts.set(number, Promise.resolve(found));
     return found;
-  }
-
-  #find(path: string): NamedEntry | undefined {
-    const cut = path.lastIndexOf("/");
-    const place = this.#places.get(cut < 0 ? "" : path.slice(0, cut));
-    const at = place && this.#columns.find(place, path.slice(cut + 1));
-    return at === undefined ? undefined : this.#columns.entry(at);
   }
 
   #originEntry(path: string, entry: NamedEntry): OriginEntry | undefined {

@@ -1,7 +1,9 @@
 import {
+  DeleteObjectCommand,
   GetObjectCommand,
   ListObjectsV2Command,
   type ListObjectsV2CommandOutput,
+  PutObjectCommand,
   type S3Client as Sdk,
 } from "@aws-sdk/client-s3";
 import { join } from "node:path/posix";
@@ -146,6 +148,25 @@ export class S3Client implements AsyncDisposable {
       const { head } = exchange;
       if (!Body || !head || !isSuccess(head.status)) throw new NoAnswerError("No body");
       return await consume({ ...head, body: Body.transformToWebStream() });
+    });
+  }
+
+  /** Stores an object of at most 5 GB in one request; it is there whole or not at all. */
+  async put(
+    { key, body }: { key: string; body: Uint8Array<ArrayBuffer> },
+    options: S3CallOptions,
+  ): Promise<void> {
+    const input = { Bucket: this.#options.address.bucket, Key: key, Body: body };
+    await this.#call({ ...options, isStreamed: false }, async (sdk, exchange) => {
+      await sdk.send(new PutObjectCommand(input), exchange);
+    });
+  }
+
+  /** Removes an object; one that is not there is removed already. */
+  async remove(key: string, options: S3CallOptions): Promise<void> {
+    const input = { Bucket: this.#options.address.bucket, Key: key };
+    await this.#call({ ...options, isStreamed: false }, async (sdk, exchange) => {
+      await sdk.send(new DeleteObjectCommand(input), exchange);
     });
   }
 
@@ -317,7 +338,7 @@ function errorAnswer(
 }
 
 function isSuccess(status: number): boolean {
-  return status === 200 || status === 206;
+  return status === 200 || status === 204 || status === 206;
 }
 
 function about(error: unknown, task: S3Task): unknown {

@@ -2,7 +2,7 @@ import { type ErrorCode, MusicfsError } from "../base/errors.ts";
 import type { Diagnosis } from "./s3_diagnosis.ts";
 import type { Endpoint } from "./s3_fetch.ts";
 
-/** What was being done, for the message. `op` is `s3.list`, `s3.stat` or `s3.read`. */
+/** What was being done, for the message. `op` is `s3.list`, `s3.stat`, `s3.read` or `s3.write`. */
 export interface S3Task {
   op: string;
   /** Path below the origin. */
@@ -28,6 +28,9 @@ interface Meaning {
 }
 
 const SKEWED = "the clocks differ too much; set this machine's clock";
+
+const NO_WRITE =
+  "access denied; the keys need s3:PutObject and s3:DeleteObject on the objects below .musicfs/";
 
 /** Meanings that the server's word decides, whatever the status. */
 const BY_CODE: Readonly<Record<string, Meaning>> = {
@@ -84,8 +87,9 @@ export function s3Error(
   reason: string,
   cause?: unknown,
 ): MusicfsError {
-  const verb = task.op === "s3.list" ? "list" : "read";
-  const message = `Cannot ${verb} "${task.path}" from ${task.origin}: ${reason}`;
+  const verb = task.op === "s3.list" ? "list" : task.op === "s3.write" ? "write" : "read";
+  const preposition = verb === "write" ? "to" : "from";
+  const message = `Cannot ${verb} "${task.path}" ${preposition} ${task.origin}: ${reason}`;
   return new MusicfsError(code, message, { op: task.op, subject: task.path, cause });
 }
 
@@ -105,6 +109,7 @@ export function errorCodeOf(error: Error | undefined): string {
 export function answerError(answer: ErrorAnswer, task: S3Task, nowMs: number): MusicfsError {
   const { status, code, region } = answer;
   const known = BY_CODE[code];
+  if (code === "AccessDenied" && task.op === "s3.write") return s3Error(task, "denied", NO_WRITE);
   if (known) {
     const apart = Math.round((nowMs - answer.serverMs) / 1_000);
     const skew = known.reason === SKEWED && Math.abs(apart) >= 60

@@ -18,6 +18,7 @@ for (
     "unpin",
     "gc",
     "verify",
+    "index",
     "check-mount",
     "status",
     "events",

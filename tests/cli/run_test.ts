@@ -59,7 +59,6 @@ Deno.test("run() refuses what cannot be meant with exit code 2 and one line", as
     ["unpin", /at least one PATH.*See "musicfs unpin --help"/],
     ["warm Album --cache-dir /proc/none --bwlimit fast", /--bwlimit cannot be "fast"/],
     ["doctor", /"doctor" comes with a later version/],
-    ["index /music", /"index" comes with a later version/],
     ["mount", /MOUNTPOINT.*See "musicfs mount --help"/],
     ["mount /m", /No origin is configured; name one with --origin/],
     [`mount /m ${origin} --bogus`, /`--bogus`.*See "musicfs mount --help"/],
