@@ -10,9 +10,11 @@ import { entryIdOf, nodeIdOf } from "./node_id.ts";
 /** Records that are purged in one transaction. */
 const PURGED_MAX = 1_000;
 
-/** Forgets what is stored of a version; `Manifests` of the store. */
+/** Gives up what is stored of versions; `Manifests` of the store. */
 export interface VersionStore {
   remove(id: number): void;
+  retire(id: number, options: { keepFiles: boolean }): void;
+  boundRetired(): void;
 }
 
 /** What forgetting needs of the library. */
@@ -23,7 +25,10 @@ export interface EarlierMountParts {
   manifests: VersionStore | undefined;
 }
 
-/** Forgets superseded versions, with what is stored of them, and what its kernel had to be told. */
+/**
+ * Forgets superseded versions, and what its kernel had to be told. Of what is stored of them the
+ * chunk lists may stay, for what was moved or retagged has the same chunks.
+ */
 export async function forgetEarlierMount(parts: EarlierMountParts): Promise<void> {
   const { index, owed } = parts;
   while (owed.count() > 0) {
@@ -42,6 +47,7 @@ export async function forgetEarlierMount(parts: EarlierMountParts): Promise<void
     });
     await nextTurn();
   }
+  parts.manifests?.boundRetired();
 }
 
 /** Only inside a transaction. */
@@ -52,6 +58,6 @@ function purge({ index, namespace, manifests }: EarlierMountParts, id: number): 
   // A file that was changed and changed back is stored under the key of both versions.
   const shared = then !== undefined && current !== undefined && then.path === current.path &&
     then.origin === current.origin && then.version === current.version;
-  if (!shared) manifests?.remove(id);
+  manifests?.retire(id, { keepFiles: shared });
   index.table("superseded").remove(versionKey(id));
 }

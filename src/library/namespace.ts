@@ -6,7 +6,7 @@ import { decodeEntry, decodeName } from "./entry_record.ts";
 import { merged, readableSources } from "./federation.ts";
 import { childrenAfter, entryKey, nameKey, originKey, u32At, versionKey } from "./keys.ts";
 import { readCounters, type Totals } from "./library_meta.ts";
-import { entryIdOf, ROOT_ID, sequenceOf } from "./node_id.ts";
+import { entryIdOf, nodeIdOf, ROOT_ID, sequenceOf } from "./node_id.ts";
 import { decodeSuperseded } from "./superseded.ts";
 
 /** Folders on a path; a longer chain of parents is damage that would never end. */
@@ -95,6 +95,15 @@ export class Namespace {
     if (record === undefined) return undefined;
     const old = decodeSuperseded(nodeId, record);
     return this.versionOf(nodeId, old.entry, old.path);
+  }
+
+  /** Ids of versions that a file had before this one, the latest first, as far as they are kept. */
+  *predecessors(nodeId: number): Iterable<number> {
+    const start = versionKey(nodeIdOf(entryIdOf(nodeId), 0)).slice();
+    const end = versionKey(nodeId).slice();
+    for (const { key } of this.#superseded.range({ start, end, reverse: true })) {
+      yield Number(new DataView(key.buffer, key.byteOffset).getBigUint64(0));
+    }
   }
 
   /** An entry of a file as readers know it; undefined for what is not a file. */

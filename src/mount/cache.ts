@@ -28,6 +28,7 @@ import { type OpenedIndex, openIndex } from "../store/safe_open.ts";
 import { Space } from "../store/space.ts";
 import type { Config } from "./config.ts";
 import { type Far, openOrigins, openRaw } from "./cache_origins.ts";
+import { deltaSources } from "./delta_sources.ts";
 import type { PublishedIndexes } from "./published_indexes.ts";
 import { selfCommand } from "./self_command.ts";
 
@@ -52,6 +53,8 @@ export interface CacheOptions {
 /** Passes on what the library commits: to what remembers folders, and to whoever listens by then. */
 export class ChangeRelay {
   listener: ((changes: FolderChange[]) => void) | undefined;
+  /** Has the kernel forget a version's bytes: what it was given of them may be wrong. */
+  forgetBytes: ((version: number) => void) | undefined;
 
   constructor(readonly nextFiles: NextFiles) {}
 
@@ -104,10 +107,9 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
   const far = openOrigins(config, { options, stack, raw, hash: hash.name });
   const { origins, guarded, health } = far;
   const namespace = new Namespace(index);
-  const nextFiles = new NextFiles(namespace);
-  const parts = { options, stack, stored, far, namespace, nextFiles };
+  const changes = new ChangeRelay(new NextFiles(namespace));
+  const parts = { options, stack, stored, far, namespace, changes };
   const { fetcher, reader } = openReader(config, parts);
-  const changes = new ChangeRelay(nextFiles);
   const keep = options.forMount ? [] : knownOrigins({ namespace, manifests, opened });
   const library = new Library({
     index,
@@ -150,13 +152,13 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
 /** What brings files' bytes here, and gives them out. */
 function openReader(
   config: Config,
-  { options, stack, stored, far, namespace, nextFiles }: {
+  { options, stack, stored, far, namespace, changes }: {
     options: CacheOptions;
     stack: AsyncDisposableStack;
     stored: Stored;
     far: Far;
     namespace: Namespace;
-    nextFiles: NextFiles;
+    changes: ChangeRelay;
   },
 ): Pick<Cache, "fetcher" | "reader"> {
   const { clock, log, random } = options;
@@ -181,7 +183,8 @@ function openReader(
     digest,
     describe,
     nextTrack: (version) => nextTrack(namespace, version.id),
-    filesAfter: nextFiles.after.bind(nextFiles),
+    filesAfter: changes.nextFiles.after.bind(changes.nextFiles),
+    ...deltaSources({ ...stored, config, namespace, changes }),
     keeps: config.cache !== "off",
     clock,
     log,

@@ -3,7 +3,7 @@ import type { ByteRange } from "../base/bytes.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { FETCH_BYTES_MAX } from "../base/limits.ts";
 import { sameHash } from "../chunking/chunk_hash.ts";
-import { entryIdOf, sequenceOf } from "../library/node_id.ts";
+import { entryIdOf, nodeIdOf, sequenceOf } from "../library/node_id.ts";
 import type { Origin } from "../origins/origin.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import type { Cache } from "./cache.ts";
@@ -45,6 +45,8 @@ export async function compareContent(
       return { ...compared, error };
     }
     manifests.remove(id);
+    // Its size and time say less than they should: it must not be taken for what looks like it.
+    manifests.refuse(nodeIdOf(entryIdOf(id), sequenceOf(id) + 1));
     await library.renew(entryIdOf(id));
     compared.changed += 1;
   }

@@ -190,6 +190,7 @@ async function startMount(
     log: options.log,
   });
   cache.changes.listener = (changes) => mount.tell(changes);
+  cache.changes.forgetBytes = (version) => mount.forgetBytes(version);
   await writeSession(config.cacheDir, {
     format: 1,
     mountpoint,

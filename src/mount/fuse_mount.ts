@@ -165,6 +165,14 @@ export class FuseMount {
     ).catch((error) => log.error("The kernel was not told of changes", { error }));
   }
 
+  /** Makes the kernel forget the bytes of a version, in the background: they may be wrong. */
+  forgetBytes(version: number): void {
+    if (this.#isOver) return;
+    this.#notifier.send([invalidateNode(version)]).catch((error) =>
+      this.#options.log.error("The kernel was not told of wrong bytes", { version, error })
+    );
+  }
+
   /** Waits for the readers' requests, at most `limitMs`, and answers `EIO` to those left over. */
   async drain(limitMs: number): Promise<void> {
     const timer = new AbortController();

@@ -6,6 +6,7 @@ import type { ChunkHash } from "../chunking/chunk_hash.ts";
 import { ChunkList } from "../chunking/chunk_list.ts";
 import type { Xxh64 } from "../chunking/xxh64.ts";
 import type { FileVersion, VersionKey } from "../store/file_version.ts";
+import { isDerived } from "../store/donors.ts";
 import type { Index } from "../store/index.ts";
 import { decodeManifestRecord, manifestKey } from "../store/manifests.ts";
 import { CachedView } from "./cached_view.ts";
@@ -191,9 +192,9 @@ export class CachedReader {
   #view(id: number): CachedView | undefined {
     const generation = this.#options.index.generation();
     const last = this.#last;
-    if (last && last.id === id && (last.whole || last.generation === generation)) return last;
+    if (last && last.id === id && (last.isFinal || last.generation === generation)) return last;
     let view = this.#views.get(id);
-    if (!view || (!view.whole && view.generation !== generation)) {
+    if (!view || (!view.isFinal && view.generation !== generation)) {
       view = this.#load(id, { generation, older: view });
     }
     this.#views.delete(id);
@@ -223,8 +224,7 @@ export class CachedReader {
     this.#generation = generation;
     const found = find(this.#options, id, older?.version);
     if (!found) return undefined;
-    const { version, list } = found;
-    const view = new CachedView(version, { list, generation });
+    const view = new CachedView(found.version, { ...found, generation });
     if (older) view.inherit(older);
     return view;
   }
@@ -235,16 +235,18 @@ function find(
   { index, hash, describe }: CachedReaderOptions,
   id: number,
   known: FileVersion | undefined,
-): { version: FileVersion; list: ChunkList } | undefined {
+): { version: FileVersion; list: ChunkList; isDerived: boolean } | undefined {
   try {
     // What is preferred of its sources, and with it its extent's key, may be another by now.
     const version = describe(id) ?? known;
     if (!version) return undefined;
     const record = index.table("manifests").get(manifestKey(id));
-    if (!record) return { version, list: ChunkList.empty(version.size, hash.bytes) };
+    if (!record) {
+      return { version, list: ChunkList.empty(version.size, hash.bytes), isDerived: false };
+    }
     const { list } = decodeManifestRecord(record);
     const fits = list.size === version.size && list.hashBytes === hash.bytes;
-    return fits ? { version, list } : undefined;
+    return fits ? { version, list, isDerived: isDerived(index, id) } : undefined;
   } catch (error) {
     // A damaged record: the main thread reads it too, reports it and goes on without it.
     if (error instanceof MusicfsError) return undefined;

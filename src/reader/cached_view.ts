@@ -20,6 +20,8 @@ export class CachedView {
   readonly size: number;
   readonly list: ChunkList;
   readonly frontier: number;
+  /** Whether the list may yet prove wrong, and be another then. */
+  readonly #isDerived: boolean;
   /** `Index.generation()` before this was loaded. */
   generation: number;
   /** One stamp a chunk; see `ChunkStamp`. */
@@ -35,21 +37,31 @@ export class CachedView {
 
   constructor(
     readonly version: FileVersion,
-    { list, generation }: { list: ChunkList; generation: number },
+    { list, generation, isDerived }: {
+      list: ChunkList;
+      generation: number;
+      isDerived: boolean;
+    },
   ) {
     this.id = version.id;
     this.size = version.size;
     this.list = list;
     this.frontier = list.frontier;
+    this.#isDerived = isDerived;
     this.generation = generation;
     this.stamps = new Uint32Array(list.count * STAMP_LENGTH);
     this.slots = new Int32Array(list.count);
     this.#used = new Uint8Array(list.count);
   }
 
-  /** Whether every byte is in chunks: then nothing about it changes any more. */
+  /** Whether every byte is in chunks. */
   get whole(): boolean {
     return this.frontier === this.size;
+  }
+
+  /** Whether nothing about it changes any more. */
+  get isFinal(): boolean {
+    return this.whole && !this.#isDerived;
   }
 
   /** Takes over which chunks were checked; the chunks that both lists begin with. */

@@ -8,7 +8,9 @@ import type { CasStore } from "../store/cas_store.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import type { Manifests } from "../store/manifests.ts";
 import type { CacheDisk } from "../store/passthrough.ts";
+import type { Target } from "./byte_ranges.ts";
 import { ChunkReader } from "./chunk_reader.ts";
+import { type DeltaSources, DeltaTransfer } from "./delta_transfer.ts";
 import type { Extents } from "./extents.ts";
 import type { Ingest } from "./ingest.ts";
 import { Parts } from "./parts.ts";
@@ -23,7 +25,7 @@ import { type BringOptions, WholeFiles } from "./whole_files.ts";
 import { windowBytesMax } from "./window_size.ts";
 
 /** What `FileReader` is made of. It closes `ingest`, and nothing else. */
-export interface FileReaderOptions {
+export interface FileReaderOptions extends DeltaSources {
   fetcher: ContentFetcher;
   manifests: Manifests;
   cacheIndex: CacheIndex;
@@ -65,6 +67,10 @@ export interface FileReaderStats {
   corruptChunks: number;
   /** Fetched bytes that are held in memory, because they cannot be kept on this disk. */
   memoryBytes: number;
+  /** Versions that were made of others' chunks instead of being fetched. */
+  derivedVersions: number;
+  /** Those of them that proved wrong, and were fetched after all. */
+  refusedVersions: number;
 }
 
 /**
@@ -79,6 +85,7 @@ export class FileReader implements AsyncDisposable {
   readonly #options: FileReaderOptions;
   readonly #chunks: ChunkReader;
   readonly #parts: Parts;
+  readonly #delta: DeltaTransfer;
   readonly #pieces: Pieces;
   readonly #prefetch: Prefetch;
   readonly #tails = new TailAhead();
@@ -95,11 +102,14 @@ export class FileReader implements AsyncDisposable {
     this.#chunks = new ChunkReader({ ...options, pinned: ingest.pinned });
     this.#parts = new Parts({ ...options, keeps });
     this.#takeovers = new Takeovers(options);
+    const keep = this.#parts.keep.bind(this.#parts);
+    this.#delta = new DeltaTransfer({ ...options, keeps, keep });
     const pieces = new Pieces({
       ...options,
       chunks: this.#chunks,
       parts: this.#parts,
       takeovers: this.#takeovers,
+      delta: this.#delta,
       closing: this.#closing.signal,
     });
     this.#pieces = pieces;
@@ -115,9 +125,10 @@ export class FileReader implements AsyncDisposable {
       const isBusy = (): boolean => this.#prefetch.isBusy;
       this.#scan = new ScanPrefetch({ ...ahead, after: filesAfter, isBusy, tails: this.#tails });
     }
+    const settle = this.#delta.settle.bind(this.#delta);
     const mend = (version: FileVersion, range: ByteRange, signal: AbortSignal): Promise<unknown> =>
       this.read(version, range, { signal, handle: 0 });
-    this.#wholeFiles = new WholeFiles({ ...options, keeps, missing, bring, mend });
+    this.#wholeFiles = new WholeFiles({ ...options, keeps, missing, bring, mend, settle });
   }
 
   /**
@@ -128,8 +139,9 @@ export class FileReader implements AsyncDisposable {
   async read(
     version: FileVersion,
     range: ByteRange,
-    { signal, handle }: ReadOptions,
+    options: ReadOptions,
   ): Promise<Uint8Array<ArrayBuffer>> {
+    const { signal } = options;
     signal.throwIfAborted();
     if (this.#closed) throw closed(version);
     const length = Math.min(range.length, version.size - range.offset);
@@ -138,23 +150,37 @@ export class FileReader implements AsyncDisposable {
     const target = { offset: range.offset, bytes: new Uint8Array(length) };
     this.#reads += 1;
     try {
-      this.#takeovers.settle(version.id);
-      const run = this.#prefetch.read(handle, version, wanted);
-      const gaps = this.#pieces.fill(version, target, run);
-      this.#tails.read(version.id, wanted);
-      const isCold = handle !== 0 && gaps.length > 0;
-      const tail = isCold ? this.#tails.headRead(version, wanted) : undefined;
-      const filled = gaps.length > 0 ? together(gaps, signal) : undefined;
-      if (tail) this.#prefetch.bringNow(version, tail);
-      this.#prefetch.pump();
-      if (handle !== 0) this.#scan?.read(version, wanted, isCold);
-      await filled;
-      if (isCold) this.#tails.headDone(version.id);
+      const settling = this.#delta.settle(version, wanted, { signal, isBackground: false });
+      if (settling) await settling;
+      try {
+        await this.#fill(version, target, options);
+      } catch (error) {
+        if (!this.#delta.refuse(version, error)) throw error;
+        await this.#fill(version, target, options);
+      }
     } catch (error) {
       if (!signal.aborted) this.#failures += 1;
       throw error;
     }
     return target.bytes;
+  }
+
+  /** Fills the target from what is here and what is fetched, and has more fetched ahead. */
+  async #fill(version: FileVersion, target: Target, options: ReadOptions): Promise<void> {
+    const { signal, handle } = options;
+    const wanted = { offset: target.offset, length: target.bytes.length };
+    this.#takeovers.settle(version.id);
+    const run = this.#prefetch.read(handle, version, wanted);
+    const gaps = this.#pieces.fill(version, target, run);
+    this.#tails.read(version.id, wanted);
+    const isCold = handle !== 0 && gaps.length > 0;
+    const tail = isCold ? this.#tails.headRead(version, wanted) : undefined;
+    const filled = gaps.length > 0 ? together(gaps, signal) : undefined;
+    if (tail) this.#prefetch.bringNow(version, tail);
+    this.#prefetch.pump();
+    if (handle !== 0) this.#scan?.read(version, wanted, isCold);
+    await filled;
+    if (isCold) this.#tails.headDone(version.id);
   }
 
   /**
@@ -242,12 +268,15 @@ export class FileReader implements AsyncDisposable {
       ...this.#pieces.counters,
       ...this.#chunks.counters,
       memoryBytes: this.#parts.memoryBytes,
+      derivedVersions: this.#delta.counters.derived,
+      refusedVersions: this.#delta.counters.refused,
     };
   }
 
   /** Resolves when nothing is being fetched ahead, turned into chunks or taken over. */
   async idle(): Promise<void> {
     await this.#takeovers.idle();
+    await this.#delta.idle();
     await this.#scan?.idle();
     await this.#prefetch.idle();
     await this.#options.ingest.idle();
@@ -256,6 +285,7 @@ export class FileReader implements AsyncDisposable {
   /** Ends read-ahead and ingest; reads under way are their callers' to end. */
   async close(): Promise<void> {
     this.#closing.abort();
+    await this.#delta[Symbol.asyncDispose]();
     await this.#takeovers[Symbol.asyncDispose]();
     await this.#scan?.[Symbol.asyncDispose]();
     await this.#prefetch[Symbol.asyncDispose]();

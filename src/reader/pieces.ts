@@ -3,6 +3,7 @@ import { FETCH_BYTES_MAX, SMALL_FETCH_BYTES_MAX } from "../base/limits.ts";
 import type { ContentFetcher, FetchOptions } from "../fetch/content_fetcher.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import type { Manifests } from "../store/manifests.ts";
+import type { DeltaTransfer } from "./delta_transfer.ts";
 import { copyInto, overlap, type Target } from "./byte_ranges.ts";
 import type { ChunkReader, ChunkRun, RunOptions } from "./chunk_reader.ts";
 import type { Parts } from "./parts.ts";
@@ -17,6 +18,7 @@ export interface PiecesOptions {
   chunks: ChunkReader;
   parts: Parts;
   takeovers: Takeovers;
+  delta: DeltaTransfer;
   /** Once it is aborted nothing is kept any more. */
   closing: AbortSignal;
 }
@@ -107,6 +109,17 @@ export class Pieces {
 
   /** For read-ahead: fetches what is missing of a range, and keeps it. */
   async bring(version: FileVersion, range: ByteRange, how: HowToFetch): Promise<void> {
+    const { delta } = this.#options;
+    await delta.settle(version, range, how);
+    try {
+      await this.#bring(version, range, how);
+    } catch (error) {
+      if (!delta.refuse(version, error)) throw error;
+      await this.#bring(version, range, how);
+    }
+  }
+
+  async #bring(version: FileVersion, range: ByteRange, how: HowToFetch): Promise<void> {
     this.#options.takeovers.settle(version.id);
     const list = this.#options.manifests.listOf(version);
     const tasks: Task[] = [];

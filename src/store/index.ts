@@ -20,6 +20,7 @@ export const TABLES = [
   "probes", // library: u32 entry, u16 origin -> a version, and the hash of its head and tail
   "unproven", // library: u32 entry -> nothing; files whose sources have yet to be compared
   "manifests", // store/manifests: u64 version id -> version key, chunk list up to the frontier
+  "donors", // store/donors: u8 kind, 16 bytes of what it goes by, u64 version id -> what is noted of it
   "items", // store/cache_index: u8 kind, id -> bytes on disk, last use, segment, references, owner
   "lru", // store/cache_index: u8 segment, u32 last use, u32 owner, u8 kind, id -> bytes on disk
 ] as const;

@@ -5,8 +5,9 @@ import { cString, libc } from "../base/posix.ts";
 import type { ChunkHash } from "../chunking/chunk_hash.ts";
 import { ChunkList } from "../chunking/chunk_list.ts";
 import type { CacheIndex, ChunkName } from "./cache_index.ts";
+import { Donors } from "./donors.ts";
 import { type FileVersion, sourceKeyOf, versionFilePath, type VersionKey } from "./file_version.ts";
-import type { Index, Table } from "./index.ts";
+import type { Index, KeyRange, Table } from "./index.ts";
 import { ManifestFiles, type StoredManifest } from "./manifest_files.ts";
 import type { CacheDisk } from "./passthrough.ts";
 import type { Space } from "./space.ts";
@@ -35,7 +36,13 @@ export interface Takeover {
 /** Decoded lists that are kept, each about 20 bytes a chunk. */
 const LISTS_MAX = 256;
 
+/** Versions without a name that are kept for what others may have in common with them. */
+const RETIRED_MAX = 65_536;
+
 const KEY_BYTES = 16;
+
+/** The key of a version whose files were given up. */
+const NO_KEY: VersionKey = "0".repeat(2 * KEY_BYTES);
 
 /**
  * Which chunks the versions consist of: the table `manifests`, and for what is whole the files in
@@ -45,6 +52,8 @@ const KEY_BYTES = 16;
  * when nobody knows any more what its id stood for.
  */
 export class Manifests {
+  /** Which versions others may have bytes in common with. To be read by others, written by this. */
+  readonly donors: Donors;
   readonly #options: ManifestsOptions;
   readonly #table: Table;
   /** Lists in order of use, each with the length of its record, by which a changed one is known. */
@@ -56,11 +65,17 @@ export class Manifests {
 
   constructor(options: ManifestsOptions) {
     this.#options = options;
+    this.donors = new Donors(options.index, options.keyHash);
     this.#files = new ManifestFiles(options);
     this.#table = options.index.table("manifests");
     options.space.onEvict((kind, idHex) => {
       if (kind === "chunk") this.#noteGone(idHex);
     });
+  }
+
+  /** Bytes of a hash. */
+  get hashBytes(): 16 | 8 {
+    return this.#options.hash.bytes;
   }
 
   /** The key that a version goes by on disk. */
@@ -116,7 +131,64 @@ export class Manifests {
       const record = encodeManifestRecord(key, list);
       this.#lists.delete(version.id);
       this.#table.put(manifestKey(version.id), record);
+      this.donors.note(version, list);
     });
+  }
+
+  /**
+   * Stores a list that was made of other versions' chunks, or of what somebody says of them, instead
+   * of the version's own bytes, together with what `also` changes in the index. Of the `donors`,
+   * those that have nothing more to give go. Not within a transaction.
+   */
+  derive(
+    version: FileVersion,
+    list: ChunkList,
+    { donors = [], also }: { donors?: readonly number[]; also?: () => void } = {},
+  ): void {
+    if (list.whole) this.#writeFile(version, list);
+    this.#options.index.transaction(() => {
+      this.put(version, list);
+      this.donors.setDerived(version.id);
+      for (const id of donors) {
+        if (this.donors.isRetired(id) && !this.#hasToGive(id)) this.remove(id);
+      }
+      also?.();
+    });
+  }
+
+  /** Forgets a derived list that proved wrong, so that nothing is derived for the version again. */
+  refuse(id: number): void {
+    this.#options.index.transaction(() => {
+      this.remove(id);
+      this.donors.setRefused(id);
+    });
+  }
+
+  /**
+   * Gives up what is stored of a version that has no name any more, but for its list, if others may
+   * have chunks in common with it. Its manifest goes, lest a rebuild of the index bring the name
+   * back, and its extent; with `keepFiles` they are those of another version as well, and stay.
+   */
+  retire(id: number, { keepFiles = false }: { keepFiles?: boolean } = {}): void {
+    const key = this.#recordedKey(id);
+    const list = key === undefined || key === "" ? undefined : this.list(id);
+    if (key === undefined || !list || !this.#hasToGive(id)) {
+      if (keepFiles) this.#removeRecord(id);
+      else this.remove(id);
+      return;
+    }
+    this.#options.index.transaction(() => {
+      this.#table.put(manifestKey(id), encodeManifestRecord(NO_KEY, list));
+      if (!keepFiles) this.#options.cacheIndex.remove("extent", Uint8Array.fromHex(key));
+      this.donors.retire(id);
+    });
+    if (!keepFiles) this.#unlink(key);
+  }
+
+  /** Forgets the oldest of the retired versions that are too many. */
+  boundRetired(): void {
+    const retired = this.donors.retired();
+    for (const id of retired.slice(0, Math.max(0, retired.length - RETIRED_MAX))) this.remove(id);
   }
 
   /**
@@ -161,18 +233,34 @@ export class Manifests {
 
   /** Forgets a version: its list, its manifest and its extent. Its chunks stay until evicted. */
   remove(id: number): void {
+    const key = this.#removeRecord(id, (key) => {
+      if (key === "" || key === NO_KEY) return;
+      this.#options.cacheIndex.remove("extent", Uint8Array.fromHex(key));
+    });
+    if (key !== undefined && key !== "" && key !== NO_KEY) this.#unlink(key);
+  }
+
+  /** Forgets a version's list; the key that it had, if there was one. */
+  #removeRecord(
+    id: number,
+    also: (key: VersionKey) => void = () => undefined,
+  ): VersionKey | undefined {
     const { index, cacheIndex } = this.#options;
-    const key = index.transaction(() => {
+    return index.transaction(() => {
+      this.donors.forget(id);
       const key = this.#recordedKey(id);
       if (key === undefined) return undefined;
       const list = this.list(id);
       if (list) cacheIndex.dereference(chunksOf(list, 0));
       this.#lists.delete(id);
       this.#table.remove(manifestKey(id));
-      if (key !== "") cacheIndex.remove("extent", Uint8Array.fromHex(key));
+      also(key);
       return key;
     });
-    if (key === undefined || key === "") return;
+  }
+
+  /** Deletes a version's manifest and its extent. */
+  #unlink(key: VersionKey): void {
     this.#files.remove(key);
     libc.unlink(cString(versionFilePath(`${this.#options.cacheDir}/extents`, key)));
   }
@@ -231,18 +319,40 @@ export class Manifests {
   #isDead(id: number): boolean {
     const list = this.list(id);
     if (!list) return this.#recordedKey(id) !== undefined;
+    if (this.donors.isRetired(id)) return !this.#hasToGive(id);
     for (let i = 0; i < list.count; i += 1) {
       if (this.#options.cacheIndex.find("chunk", list.hash(i))) return false;
     }
     return true;
   }
 
+  /** Whether a chunk is here, of audio or of what is not told apart, that only this list names. */
+  #hasToGive(id: number): boolean {
+    for (const { kind, chunks } of this.list(id)?.toRegions() ?? []) {
+      if (kind === "metadata") continue;
+      for (const { hash } of chunks) {
+        if (this.#options.cacheIndex.find("chunk", hash)?.references === 1) return true;
+      }
+    }
+    return false;
+  }
+
   /** Every version of which chunks are known. */
   ids(): number[] {
+    return this.#idsIn({ start: new Uint8Array(8), end: new Uint8Array(9).fill(0xff) });
+  }
+
+  /** The versions `[first, end)` of which chunks are known, the latest first; at most `most`. */
+  latestIn(first: number, end: number, most: number): number[] {
+    const range = { start: manifestKey(first), end: manifestKey(end), reverse: true };
+    return this.#idsIn(range, most);
+  }
+
+  #idsIn(range: KeyRange, most = Infinity): number[] {
     const ids: number[] = [];
-    const all = { start: new Uint8Array(8), end: new Uint8Array(9).fill(0xff) };
-    for (const { key } of this.#table.range(all)) {
+    for (const { key } of this.#table.range(range)) {
       ids.push(Number(new DataView(key.buffer, key.byteOffset).getBigUint64(0)));
+      if (ids.length >= most) break;
     }
     return ids;
   }

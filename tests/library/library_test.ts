@@ -391,8 +391,12 @@ Deno.test("Library.beginMount() forgets old versions, but not what the current o
   const nas = new MoodyOrigin("nas");
   nas.put("a", bytes(1));
   nas.put("b", bytes(1));
-  const removed: number[] = [];
-  const manifests = { remove: (id: number) => void removed.push(id) };
+  const given: { id: number; keepFiles: boolean }[] = [];
+  const manifests = {
+    remove: (id: number) => assert.fail(`${id} is removed, not retired`),
+    retire: (id: number, { keepFiles }: { keepFiles: boolean }) => void given.push({ id, keepFiles }),
+    boundRetired: () => undefined,
+  };
   const { library } = openLibrary([nas], { manifests });
   await library.scan(never());
   const [a, b] = [at(library, "a"), at(library, "b")];
@@ -408,8 +412,11 @@ Deno.test("Library.beginMount() forgets old versions, but not what the current o
   assert.equal(at(library, "b").sequence, 3);
   await library.beginMount();
   assert.equal(library.namespace.node(currentNode(a)), undefined);
-  assert.deepEqual(removed.map(entryIdOf).sort(), [a.id, b.id]);
-  assert.deepEqual(removed.includes(nodeIdOf(b.id, 1)), false);
+  assert.deepEqual(given, [
+    { id: nodeIdOf(a.id, 1), keepFiles: false },
+    { id: nodeIdOf(b.id, 1), keepFiles: true },
+    { id: nodeIdOf(b.id, 2), keepFiles: false },
+  ]);
 });
 
 Deno.test("Library loses nothing when a commit fails, and goes on afterwards", async () => {

@@ -8,6 +8,7 @@ import { openXxh64 } from "../../src/chunking/xxh64.ts";
 import { ContentFetcher } from "../../src/fetch/content_fetcher.ts";
 import type { Origin, OriginFile } from "../../src/origins/origin.ts";
 import { CachedReader } from "../../src/reader/cached_reader.ts";
+import type { DeltaSources } from "../../src/reader/delta_transfer.ts";
 import { Extents } from "../../src/reader/extents.ts";
 import { FileReader } from "../../src/reader/file_reader.ts";
 import { Ingest } from "../../src/reader/ingest.ts";
@@ -41,6 +42,8 @@ export interface RigOptions {
   nextTrack?: (version: FileVersion) => FileVersion | undefined;
   /** The files that a scan comes to. */
   filesAfter?: FilesAfter;
+  /** What `FileReader` is told of other versions. */
+  delta?: DeltaSources;
 }
 
 /** Everything that turns a version and a range into bytes, on a real folder. */
@@ -102,6 +105,7 @@ export class Rig implements AsyncDisposable {
     const { keeps, nextTrack, filesAfter } = options;
     this.reader = new FileReader({
       ...parts,
+      ...options.delta,
       ...{ fetcher, ingest, digest, describe, keeps, nextTrack, filesAfter, clock },
     });
   }
@@ -120,9 +124,9 @@ export class Rig implements AsyncDisposable {
   }
 
   /** Makes a file at an origin known, under `id`. */
-  know(id: number, origin: string, file: OriginFile): FileVersion {
+  know(id: number, origin: string, file: OriginFile, mtimeNs = 0n): FileVersion {
     const source = { origin, path: file.path, version: file.version };
-    const version: FileVersion = { id, size: file.size, mtimeNs: 0n, sources: [source] };
+    const version: FileVersion = { id, size: file.size, mtimeNs, sources: [source] };
     this.versions.set(id, version);
     return version;
   }

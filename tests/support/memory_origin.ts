@@ -25,9 +25,13 @@ export class MemoryOrigin implements Origin {
   constructor(readonly name: string) {}
 
   /** Adds a file, or replaces it with a new version; folders on the way appear by themselves. */
-  put(path: string, bytes: Uint8Array<ArrayBuffer>, mtimeNs = 0n): OriginFile {
+  put(
+    path: string,
+    bytes: Uint8Array<ArrayBuffer>,
+    mtimeNs = 0n,
+    version = `v${this.#versions + 1}`,
+  ): OriginFile {
     this.#versions += 1;
-    const version = `v${this.#versions}`;
     this.#place(path, { kind: "file", bytes, mtimeNs, version });
     return { path, size: bytes.length, version };
   }

@@ -1,0 +1,424 @@
+/**
+ * What is here already under any name is not fetched again: before the first bytes of a version are,
+ * it is found out whether its content is known. docs/semantics.md says what counts as proof.
+ */
+
+import type { ByteRange } from "../base/bytes.ts";
+import type { Clock } from "../base/clock.ts";
+import { orAborted } from "../base/concurrency.ts";
+import { MusicfsError } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import type { Log } from "../base/log.ts";
+import { CdcChunker } from "../chunking/cdc_chunker.ts";
+import { sameHash } from "../chunking/chunk_hash.ts";
+import { ChunkList } from "../chunking/chunk_list.ts";
+import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
+import type { ContentFetcher } from "../fetch/content_fetcher.ts";
+import type { CacheIndex } from "../store/cache_index.ts";
+import type { CasStore } from "../store/cas_store.ts";
+import { DONORS_MAX, mayBeFlac } from "../store/donors.ts";
+import type { FileVersion } from "../store/file_version.ts";
+import { SEGMENT } from "../store/lru_eviction.ts";
+import type { Manifests } from "../store/manifests.ts";
+import { retaggedList } from "./derived_list.ts";
+import { DonorBytes } from "./donor_bytes.ts";
+import type { Extents } from "./extents.ts";
+import { FetchedBytes } from "./fetched_bytes.ts";
+import type { Ingest } from "./ingest.ts";
+import { keepLonger } from "./keep_longer.ts";
+import { findRetagged } from "./retagged.ts";
+import { hasSameContent, METADATA_BYTES_MAX } from "./same_content.ts";
+
+/**
+ * How long a version may take to be settled before it is fetched without that, in ms: five round
+ * trips of the farthest links, and the metadata with a picture at 1 MB/s.
+ */
+export const SETTLE_MS_MAX = 4_000;
+
+/** After a failure nothing is tried anew for this long, in ms, if nothing was fetched by then. */
+const RETRY_MS = 15_000;
+
+/** Versions that are remembered as settled, 50 bytes each; then all of them are looked at anew. */
+const SETTLED_MAX = 65_536;
+
+/** Bytes that a published list is compared by at either end, where it is not fetched anyway. */
+const PUBLISHED_PROBE_BYTES = 4 * 1024;
+
+/** Where versions come from that others may have bytes in common with. */
+export interface DeltaSources {
+  /**
+   * The chunks of a version, as somebody published them; undefined if nobody did. Whatever it throws
+   * means that nobody did.
+   */
+  publishedList?:
+    | ((version: FileVersion, signal: AbortSignal) => Promise<ChunkRegion[] | undefined>)
+    | undefined;
+  /** Earlier versions of the same file, the latest first. */
+  predecessors?: ((version: FileVersion) => Iterable<{ readonly id: number }>) | undefined;
+  /**
+   * Whether FLAC's MD5 of the samples stands for the audio, where the metadata says that it is the
+   * same; default true.
+   */
+  trustAudioMd5?: boolean | undefined;
+  /** A list that bytes may have been read by was wrong: what anybody else keeps of them is too. */
+  onRefused?: ((version: FileVersion) => void) | undefined;
+}
+
+/** What `DeltaTransfer` works with. */
+export interface DeltaTransferOptions extends DeltaSources {
+  fetcher: ContentFetcher;
+  manifests: Manifests;
+  cacheIndex: CacheIndex;
+  store: CasStore;
+  extents: Extents;
+  ingest: Ingest;
+  digest: (bytes: Uint8Array) => Uint8Array<ArrayBuffer>;
+  /** The version that an id names; undefined if there is none (any more). */
+  describe: (id: number) => FileVersion | undefined;
+  /** Whether anything is written to this disk; if not, nothing is derived. */
+  keeps: boolean;
+  /** Keeps bytes of a version that were fetched, if they can be kept. */
+  keep: (version: FileVersion, offset: number, bytes: Uint8Array<ArrayBuffer>) => void;
+  clock: Clock;
+  log: Log;
+}
+
+/** Who asks, and for what. */
+export interface SettleOptions {
+  /** Ends the wait; the work goes on. */
+  signal: AbortSignal;
+  isBackground: boolean;
+}
+
+/** What was found in the index, before any origin is asked. */
+interface Candidates {
+  isPublished: boolean;
+  sameTag: readonly number[];
+  sameTime: readonly number[];
+  predecessors: readonly number[];
+  mayHaveAudio: boolean;
+}
+
+/** A list, and the versions that its chunks are from. */
+interface Derived {
+  list: ChunkList;
+  donors: readonly number[];
+  /** Chunks from the start that were stored just now. */
+  stored: number;
+}
+
+interface Running {
+  readonly done: Promise<void>;
+  readonly fetched: FetchedBytes;
+  readonly stop: AbortController;
+}
+
+/** Finds chunk lists for versions of which nothing is here. Main thread only. */
+export class DeltaTransfer implements AsyncDisposable {
+  /** Versions that were made of others' chunks since the start, and lists that proved wrong. */
+  readonly counters = { derived: 0, refused: 0 };
+  readonly #options: DeltaTransferOptions;
+  readonly #settled = new Set<number>();
+  readonly #refused = new Set<number>();
+  /** When a version that could not be settled is looked at again, in monotonic ms. */
+  readonly #retryMs = new Map<number, number>();
+  readonly #running = new Map<number, Running>();
+  #chunker: CdcChunker | undefined;
+  #closed = false;
+
+  constructor(options: DeltaTransferOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * To be awaited, if it is a promise, before anything of `version` is fetched. It never rejects but
+   * with the signal's reason, and takes `SETTLE_MS_MAX` at most; versions of which something is here,
+   * or of which nothing can be known, cost nothing.
+   */
+  settle(
+    version: FileVersion,
+    wanted: ByteRange,
+    { signal, isBackground }: SettleOptions,
+  ): Promise<void> | undefined {
+    if (this.#closed || this.#settled.has(version.id)) return undefined;
+    const running = this.#running.get(version.id) ?? this.#begin(version, wanted, isBackground);
+    if (!running) return undefined;
+    if (!isBackground) running.fetched.hurry();
+    return orAborted(running.done, signal);
+  }
+
+  /**
+   * Whether a read that failed so is to be tried once more: the version's list was derived, and the
+   * origin has other bytes. The list is given up then, and nothing is derived for the version again.
+   */
+  refuse(version: FileVersion, error: unknown): boolean {
+    const isWrong = error instanceof MusicfsError && error.code === "changed" &&
+      error.op === "reader.fetch_chunks";
+    if (!isWrong) return false;
+    const { manifests, log, onRefused } = this.#options;
+    // Another reader may have come first.
+    if (!manifests.donors.isDerived(version.id)) return this.#refused.has(version.id);
+    try {
+      manifests.refuse(version.id);
+    } catch (cause) {
+      if (!(cause instanceof MusicfsError)) throw cause;
+      log.warning("A wrong chunk list could not be given up", { error: cause });
+      return false;
+    }
+    this.counters.refused += 1;
+    this.#refused.add(version.id);
+    this.#settle(version.id);
+    log.warning("A file has other bytes than those it was taken to have; it is fetched", {
+      path: version.sources[0].path,
+    });
+    onRefused?.(version);
+    return true;
+  }
+
+  /** Resolves when nothing is being settled. */
+  async idle(): Promise<void> {
+    while (this.#running.size > 0) {
+      await Promise.all([...this.#running.values()].map(({ done }) => done));
+    }
+  }
+
+  /** Leaves what is not settled as it is. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    for (const { stop } of this.#running.values()) stop.abort(stopping());
+    await this.idle();
+  }
+
+  #begin(version: FileVersion, wanted: ByteRange, isBackground: boolean): Running | undefined {
+    const { clock, fetcher, log } = this.#options;
+    const retryMs = this.#retryMs.get(version.id);
+    if (retryMs !== undefined && clock.monotonic() < retryMs) return undefined;
+    let candidates: Candidates | undefined;
+    try {
+      candidates = this.#isCold(version) ? this.#candidates(version) : undefined;
+    } catch (error) {
+      if (!(error instanceof MusicfsError)) throw error;
+      log.warning("Cannot tell what a file has in common with others", { error });
+    }
+    if (!candidates) {
+      this.#settle(version.id);
+      return undefined;
+    }
+    const stop = new AbortController();
+    const fetched = new FetchedBytes(version, { fetcher, signal: stop.signal, isBackground });
+    const done = this.#run(version, { candidates, fetched, stop, wanted })
+      .finally(() => this.#running.delete(version.id));
+    const running = { done, fetched, stop };
+    this.#running.set(version.id, running);
+    return running;
+  }
+
+  #isCold(version: FileVersion): boolean {
+    const { manifests, extents, keeps } = this.#options;
+    return keeps && version.size > 0 && manifests.listOf(version).count === 0 &&
+      !extents.has(version) && !manifests.donors.isRefused(version.id);
+  }
+
+  /** Undefined if there are none. */
+  #candidates(version: FileVersion): Candidates | undefined {
+    const { manifests: { donors }, publishedList, predecessors, trustAudioMd5 } = this.#options;
+    const { size } = version;
+    const earlier = Iterator.from(predecessors?.(version) ?? []).take(DONORS_MAX)
+      .map(({ id }) => id).toArray();
+    const found: Candidates = {
+      isPublished: publishedList !== undefined,
+      sameTag: donors.sameTag(version),
+      // A file with another version and yet the same size and time was edited.
+      sameTime: donors.sameTime(version).filter((id) => !earlier.includes(id)),
+      predecessors: trustAudioMd5 === false ? [] : earlier,
+      mayHaveAudio: trustAudioMd5 !== false && mayBeFlac(version) &&
+        donors.sameAudio(size - METADATA_BYTES_MAX, size).length > 0,
+    };
+    const isAny = found.isPublished || found.mayHaveAudio || found.sameTag.length > 0 ||
+      found.sameTime.length > 0 || found.predecessors.length > 0;
+    return isAny ? found : undefined;
+  }
+
+  async #run(version: FileVersion, work: Work): Promise<void> {
+    const { fetched, stop } = work;
+    const { clock, log } = this.#options;
+    const timer = new AbortController();
+    clock.sleep(SETTLE_MS_MAX, timer.signal).then(
+      () => stop.abort(late(version)),
+      () => undefined,
+    );
+    const { path } = version.sources[0];
+    try {
+      const derived = await orAborted(this.#decide(version, work), stop.signal);
+      if (derived) this.#commit(version, derived);
+      this.#settle(version.id);
+    } catch (error) {
+      if (error instanceof MusicfsError) log.debug("A file could not be settled", { path, error });
+      else log.error("Settling a file failed in a way nobody planned for", { path, error });
+      this.#retryMs.set(version.id, clock.monotonic() + RETRY_MS);
+      if (this.#retryMs.size > SETTLED_MAX) this.#retryMs.clear();
+    } finally {
+      timer.abort();
+    }
+    if (!this.#closed) this.#keepFetched(version, fetched);
+  }
+
+  async #decide(version: FileVersion, work: Work): Promise<Derived | undefined> {
+    const { candidates } = work;
+    return (candidates.isPublished ? await this.#fromPublished(version, work) : undefined) ??
+      this.#fromSameTag(version, work) ??
+      await this.#fromSameTime(version, work) ??
+      await this.#fromRetagged(version, work);
+  }
+
+  /** What somebody published; fetched chunks are checked, so only what is here already is compared. */
+  async #fromPublished(
+    version: FileVersion,
+    { fetched, stop }: Work,
+  ): Promise<Derived | undefined> {
+    const { publishedList, manifests, store, extents, log } = this.#options;
+    const { path } = version.sources[0];
+    let list: ChunkList;
+    try {
+      const regions = await publishedList?.(version, stop.signal);
+      if (!regions) return undefined;
+      const { hashBytes } = manifests;
+      list = ChunkList.fromRegions(regions, { size: version.size, hashBytes });
+    } catch (error) {
+      stop.signal.throwIfAborted();
+      log.debug("A published chunk list is of no use", { path, error });
+      return undefined;
+    }
+    if (!list.whole) return undefined;
+    const own = new DonorBytes(version.id, list, { store, extents, version: undefined });
+    const length = Math.min(PUBLISHED_PROBE_BYTES, version.size);
+    for (const offset of new Set([0, version.size - length])) {
+      const here = own.read(offset, length);
+      if (!here) continue;
+      await fetched.need([{ offset, length }]);
+      const found = fetched.read(offset, length);
+      if (!found || !sameHash(here, found)) {
+        log.warning("A published chunk list is not that of its file", { path });
+        return undefined;
+      }
+    }
+    return { list, donors: [], stored: 0 };
+  }
+
+  #fromSameTag(version: FileVersion, { candidates }: Work): Derived | undefined {
+    const [donor] = this.#donors(candidates.sameTag, version);
+    return donor && { list: donor.list, donors: [donor.id], stored: 0 };
+  }
+
+  async #fromSameTime(version: FileVersion, work: Work): Promise<Derived | undefined> {
+    const { trustAudioMd5 = true } = this.#options;
+    for (const donor of this.#donors(work.candidates.sameTime, version)) {
+      if (!await hasSameContent(work.fetched, donor, { trustAudioMd5 })) continue;
+      return { list: donor.list, donors: [donor.id], stored: 0 };
+    }
+    return undefined;
+  }
+
+  async #fromRetagged(
+    version: FileVersion,
+    { candidates, fetched, wanted }: Work,
+  ): Promise<Derived | undefined> {
+    const { manifests: { donors }, store, digest } = this.#options;
+    const predecessors = candidates.predecessors.map((id) => this.#donor(id));
+    const sameAudio = (least: number, most: number): DonorBytes[] =>
+      candidates.mayHaveAudio
+        ? donors.sameAudio(least, most).filter((id) => id !== version.id)
+          .map((id) => this.#donor(id))
+        : [];
+    const found = await findRetagged(version, { fetched, predecessors, sameAudio, wanted });
+    if (!found || this.#isTaken(version)) return undefined;
+    const chunker = this.#chunker ??= new CdcChunker();
+    const list = retaggedList(version, found, { fetched, store, chunker, digest });
+    if (!list) return undefined;
+    const stored = list.covering({ offset: 0, length: found.head.audioStart })[1];
+    return { list, donors: [found.donor.id], stored };
+  }
+
+  /** Donors of the version's size, those that have most first. */
+  #donors(ids: readonly number[], { size }: FileVersion): DonorBytes[] {
+    return ids.map((id) => this.#donor(id))
+      .filter(({ list }) => list.size === size && list.count > 0)
+      .sort((a, b) => b.list.frontier - a.list.frontier);
+  }
+
+  #donor(id: number): DonorBytes {
+    const { manifests, describe, store, extents } = this.#options;
+    const version = describe(id);
+    const size = version?.size ?? 0;
+    const none = ChunkList.empty(size, manifests.hashBytes);
+    return new DonorBytes(id, manifests.list(id) ?? none, { store, extents, version });
+  }
+
+  /** Stores a derived list, unless the version has become another matter meanwhile. */
+  #commit(version: FileVersion, { list, donors, stored }: Derived): void {
+    const { manifests, cacheIndex, ingest, log } = this.#options;
+    if (this.#isTaken(version)) return;
+    const { pinned } = ingest;
+    try {
+      keepLonger({ cacheIndex, pinned }, version, { list, first: 0, end: stored });
+      failpoint("delta.before_commit");
+      manifests.derive(version, list, {
+        donors,
+        also: () => {
+          if (pinned.has(version.id)) cacheIndex.raise(chunksOf(list), SEGMENT.pinned);
+          cacheIndex.flush();
+        },
+      });
+      failpoint("delta.after_commit");
+    } catch (error) {
+      if (!(error instanceof MusicfsError)) throw error;
+      log.debug("A derived chunk list was not kept", { path: version.sources[0].path, error });
+      return;
+    }
+    this.counters.derived += 1;
+  }
+
+  /** Whether the version is gone, or something of it came here in another way. */
+  #isTaken(version: FileVersion): boolean {
+    const { describe } = this.#options;
+    return this.#closed || describe(version.id) === undefined || !this.#isCold(version);
+  }
+
+  /** What no chunk holds of what was fetched is kept, so that it need not be fetched again. */
+  #keepFetched(version: FileVersion, fetched: FetchedBytes): void {
+    for (const { offset, bytes } of fetched.joined()) {
+      this.#options.keep(version, offset, bytes);
+    }
+  }
+
+  #settle(id: number): void {
+    if (this.#settled.size >= SETTLED_MAX) this.#settled.clear();
+    this.#settled.add(id);
+    this.#retryMs.delete(id);
+  }
+}
+
+/** What the steps of one settlement share. */
+interface Work {
+  candidates: Candidates;
+  fetched: FetchedBytes;
+  stop: AbortController;
+  wanted: ByteRange;
+}
+
+function* chunksOf(list: ChunkList): Iterable<{ kind: "chunk"; id: Uint8Array }> {
+  for (let i = 0; i < list.count; i += 1) yield { kind: "chunk", id: list.hash(i) };
+}
+
+function late(version: FileVersion): MusicfsError {
+  const { path } = version.sources[0];
+  const message = `Cannot tell in time what "${path}" has in common with other files`;
+  return new MusicfsError("timed_out", message, { op: "reader.settle", subject: path });
+}
+
+function stopping(): MusicfsError {
+  return new MusicfsError("unavailable", "Nothing is settled any more: musicfs is stopping", {
+    op: "reader.settle",
+    subject: "delta",
+  });
+}

@@ -1,0 +1,200 @@
+/**
+ * FLAC files of which only the tags changed: their audio is here already, under other bytes at the
+ * front and perhaps at the end. What counts as proof stands in docs/semantics.md.
+ */
+
+import type { ByteRange } from "../base/bytes.ts";
+import { EXTENT_BLOCK_BYTES } from "../base/limits.ts";
+import { layoutOf, type LayoutRegion } from "../chunking/audio_layout.ts";
+import { sameHash } from "../chunking/chunk_hash.ts";
+import { type FlacHead, readFlacHead } from "../chunking/flac_head.ts";
+import type { FileVersion } from "../store/file_version.ts";
+import { wholeBlocks } from "./byte_ranges.ts";
+import type { DonorBytes } from "./donor_bytes.ts";
+import type { FetchedBytes } from "./fetched_bytes.ts";
+import { isZero, METADATA_BYTES_MAX, PROBE_BYTES } from "./same_content.ts";
+
+/** Bytes of a head that are fetched first, at least and at most, if nothing tells how long it is. */
+export const HEAD_BYTES = 64 * 1024;
+const HEAD_BYTES_MAX = 128 * 1024;
+
+/** Longest head that is fetched in one go because an earlier version's tells how long it is. */
+const GUESS_BYTES_MAX = 512 * 1024;
+
+/** Fetches for one head or tail, each of which shows where the next one must be. */
+const ROUNDS_MAX = 16;
+
+/** Where the parts of a FLAC file lie. */
+export interface FlacParts {
+  head: FlacHead;
+  audioEnd: number;
+}
+
+/** A donor that has a version's audio, and where that lies in the version. */
+export interface Retagged extends FlacParts {
+  donor: DonorBytes;
+}
+
+/** How `findRetagged` looks. */
+export interface RetaggedOptions {
+  fetched: FetchedBytes;
+  /** Earlier versions of the same file, the latest first, also those of which there are no chunks. */
+  predecessors: readonly DonorBytes[];
+  /** Donors whose audio, by their lists, has from `least` to `most` bytes. */
+  sameAudio: (least: number, most: number) => readonly DonorBytes[];
+  /** What somebody is about to read. */
+  wanted: ByteRange;
+}
+
+/**
+ * The donor that has the audio of `version`, which has other metadata: the same STREAMINFO MD5, the
+ * same length, and the same first and last 16 KiB.
+ *
+ * If any donor with that MD5 has the very same metadata, something else was edited, and nothing is
+ * taken for the same.
+ */
+export async function findRetagged(
+  version: FileVersion,
+  options: RetaggedOptions,
+): Promise<Retagged | undefined> {
+  const { fetched, predecessors, sameAudio } = options;
+  const { size } = version;
+  const first = firstRanges(size, options);
+  if (first.length === 0) return undefined;
+  await fetched.need(first);
+  const head = await headOf(size, fetched);
+  if (!head || isZero(head.md5) || head.audioStart >= size) return undefined;
+  const rest = size - head.audioStart;
+  const others = sameAudio(rest - METADATA_BYTES_MAX, rest).filter(({ id }) =>
+    predecessors.every((known) => known.id !== id)
+  );
+  const donors = [...predecessors, ...others].flatMap((donor) => {
+    const theirs = donorHead(donor);
+    return theirs && sameHash(theirs.md5, head.md5) ? [{ donor, head: theirs }] : [];
+  });
+  if (donors.length === 0) return undefined;
+  const audioEnd = await audioEndOf(size, { head, fetched });
+  if (audioEnd === undefined) return undefined;
+  const parts = { head, audioEnd };
+  await fetched.need([{ offset: 0, length: head.audioStart }, ...probesOf(parts)]);
+  if (donors.some((donor) => mayHaveSameMetadata(size, { parts, fetched, ...donor }))) {
+    return undefined;
+  }
+  const found = donors.find((donor) => hasSameAudio(parts, { fetched, ...donor }));
+  return found && { ...parts, donor: found.donor };
+}
+
+/** The chunks of a donor's audio region start exactly where its audio does; undefined if not. */
+export function audioChunksOf({ list, read, size }: DonorBytes): [number, number] | undefined {
+  const [metadata, audio] = list.toRegions();
+  const head = readFlacHead(size, read);
+  if (!head || "needs" in head || metadata?.kind !== "metadata" || audio?.kind !== "audio") {
+    return undefined;
+  }
+  const first = metadata.chunks.length;
+  return list.start(first) === head.audioStart ? [first, first + audio.chunks.length] : undefined;
+}
+
+/** What is fetched before anything is known; nothing if it is not worth it. */
+function firstRanges(size: number, options: RetaggedOptions): ByteRange[] {
+  const { predecessors, sameAudio, wanted } = options;
+  for (const donor of predecessors) {
+    const head = donorHead(donor);
+    if (!head || isZero(head.md5) || !audioChunksOf(donor)) continue;
+    const guess = head.audioStart + size - donor.size;
+    const isGood = guess > 0 && guess <= GUESS_BYTES_MAX;
+    const length = isGood ? guess + PROBE_BYTES : HEAD_BYTES;
+    const tail = { offset: Math.max(0, size - PROBE_BYTES), length: PROBE_BYTES };
+    return [headRange(length), wholeBlocks(tail, size)];
+  }
+  // Whoever begins elsewhere is not kept waiting for a look at the head.
+  if (wanted.offset >= HEAD_BYTES) return [];
+  if (sameAudio(size - METADATA_BYTES_MAX, size).length === 0) return [];
+  const end = Math.min(wanted.offset + wanted.length, HEAD_BYTES_MAX);
+  return [headRange(Math.max(HEAD_BYTES, end))];
+}
+
+function headRange(bytes: number): ByteRange {
+  return { offset: 0, length: Math.ceil(bytes / EXTENT_BLOCK_BYTES) * EXTENT_BLOCK_BYTES };
+}
+
+async function headOf(size: number, fetched: FetchedBytes): Promise<FlacHead | undefined> {
+  for (let round = 0; round < ROUNDS_MAX; round += 1) {
+    const head = readFlacHead(size, fetched.read);
+    if (!head || !("needs" in head)) return head;
+    const end = head.needs.offset + head.needs.length;
+    if (end > METADATA_BYTES_MAX) return undefined;
+    // All of the metadata is wanted in the end.
+    await fetched.need([headRange(end)]);
+  }
+  return undefined;
+}
+
+/** Where the audio ends, and tags may begin. */
+async function audioEndOf(
+  size: number,
+  { head, fetched }: { head: FlacHead; fetched: FetchedBytes },
+): Promise<number | undefined> {
+  if (head.audioStart > METADATA_BYTES_MAX) return undefined;
+  for (let round = 0; round < ROUNDS_MAX; round += 1) {
+    const layout = layoutOf(size, fetched.read);
+    if ("regions" in layout) return endOfAudio(layout.regions, head);
+    await fetched.need([wholeBlocks(layout.needs, size)]);
+  }
+  return undefined;
+}
+
+/** Undefined if the regions are not those of a FLAC file with that head. */
+function endOfAudio(regions: readonly LayoutRegion[], head: FlacHead): number | undefined {
+  const [metadata, audio] = regions;
+  const isFlac = metadata?.kind === "metadata" && metadata.end === head.audioStart &&
+    audio?.kind === "audio";
+  return isFlac ? audio.end : undefined;
+}
+
+function donorHead({ size, read }: DonorBytes): FlacHead | undefined {
+  const head = readFlacHead(size, read);
+  return head && "needs" in head ? undefined : head;
+}
+
+/** First and last bytes of the audio. */
+function probesOf({ head, audioEnd }: FlacParts): [ByteRange, ByteRange] {
+  const length = Math.min(PROBE_BYTES, audioEnd - head.audioStart);
+  return [{ offset: head.audioStart, length }, { offset: audioEnd - length, length }];
+}
+
+interface Compared {
+  donor: DonorBytes;
+  /** The donor's. */
+  head: FlacHead;
+  fetched: FetchedBytes;
+}
+
+/** Whether the donor's metadata is the same, or it cannot be told that it is not. */
+function mayHaveSameMetadata(
+  size: number,
+  { donor, head, fetched, parts }: Compared & { parts: FlacParts },
+): boolean {
+  const { audioStart } = parts.head;
+  if (donor.size !== size || head.audioStart !== audioStart) return false;
+  const differs = (offset: number, length: number): boolean => {
+    const [ours, theirs] = [fetched.read(offset, length), donor.read(offset, length)];
+    return ours !== undefined && theirs !== undefined && !sameHash(ours, theirs);
+  };
+  return !differs(0, audioStart) && !differs(parts.audioEnd, size - parts.audioEnd);
+}
+
+function hasSameAudio(parts: FlacParts, { donor, head, fetched }: Compared): boolean {
+  const audio = audioChunksOf(donor);
+  const layout = layoutOf(donor.size, donor.read);
+  if (!audio || !("regions" in layout)) return false;
+  const end = endOfAudio(layout.regions, head);
+  if (end === undefined) return false;
+  const shift = head.audioStart - parts.head.audioStart;
+  if (end - shift !== parts.audioEnd) return false;
+  const isSame = ({ offset, length }: ByteRange): boolean => {
+    const [ours, theirs] = [fetched.read(offset, length), donor.read(offset + shift, length)];
+    return ours !== undefined && theirs !== undefined && sameHash(ours, theirs);
+  };
+  return probesOf(parts).every(isSame);
+}
