@@ -131,6 +131,11 @@ export class ChunkList {
     return this.frontier === this.size;
   }
 
+  /** What the last chunks hold; undefined for an empty list. */
+  get lastKind(): RegionKind | undefined {
+    return this.#regions.at(-1)?.kind;
+  }
+
   /** Index of the chunk that holds the byte at `offset` >= 0; `count` from the frontier on. O(log n). */
   indexAt(offset: number): number {
     const { starts, count } = this;

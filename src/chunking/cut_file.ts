@@ -1,11 +1,10 @@
 import type { ByteRange } from "../base/bytes.ts";
 import { MusicfsError } from "../base/errors.ts";
-import { layoutParser } from "./audio_layout.ts";
+import { LayoutSearch } from "./audio_layout.ts";
 import type { CdcChunker } from "./cdc_chunker.ts";
 import type { ChunkHash } from "./chunk_hash.ts";
 import type { ChunkRegion } from "./chunk_manifest.ts";
-import { type CutPlan, cuttable } from "./cut_plan.ts";
-import { LayoutDraft } from "./layout_draft.ts";
+import { addChunk, type CutPlan, cuttable } from "./cut_plan.ts";
 
 /** What `cutFile` works with. */
 export interface CutFileOptions {
@@ -47,9 +46,7 @@ export async function cutFile(size: number, options: CutFileOptions): Promise<Ch
       if (!piece) break;
       const cut = chunker.cut(at, piece.length);
       const chunk = { hash: hash.digest(buffer.subarray(at, at + cut)), length: cut };
-      const last = regions.at(-1);
-      if (last?.kind === piece.kind) last.chunks.push(chunk);
-      else regions.push({ kind: piece.kind, chunks: [chunk] });
+      addChunk(regions, piece.kind, chunk);
       at += cut;
     }
     buffer.copyWithin(0, at, end - start);
@@ -59,20 +56,19 @@ export async function cutFile(size: number, options: CutFileOptions): Promise<Ch
 }
 
 async function planOf(size: number, options: CutFileOptions): Promise<CutPlan> {
-  const file = new LayoutDraft(size);
-  const parser = layoutParser(file);
+  const search = new LayoutSearch(size);
   let here = { offset: 0, bytes: new Uint8Array(0) as Uint8Array };
-  let step = parser.next();
-  while (!step.done) {
-    const { offset, length } = step.value;
-    if (offset < here.offset || offset + length > here.offset + here.bytes.length) {
-      const range = { offset, length: Math.min(Math.max(length, HEAD_READ_BYTES), size - offset) };
-      here = { offset, bytes: await readExactly(range, options) };
-    }
+  const read = (offset: number, length: number): Uint8Array | undefined => {
     const from = offset - here.offset;
-    step = parser.next(here.bytes.subarray(from, from + length));
+    return from < 0 ? undefined : here.bytes.subarray(from, from + length);
+  };
+  for (;;) {
+    const needs = search.advance(read);
+    if (!needs) return search.plan;
+    const { offset, length } = needs;
+    const range = { offset, length: Math.min(Math.max(length, HEAD_READ_BYTES), size - offset) };
+    here = { offset, bytes: await readExactly(range, options) };
   }
-  return { regions: file.regions, isFinal: true };
 }
 
 async function readExactly(

@@ -1,7 +1,7 @@
 /** Which cuts are certain, by what is known of a file's layout. Pure. */
 
 import type { LayoutRegion } from "./audio_layout.ts";
-import type { RegionKind } from "./chunk_manifest.ts";
+import type { Chunk, ChunkRegion, RegionKind } from "./chunk_manifest.ts";
 
 /** How a file is to be cut, as far as that is known. */
 export interface CutPlan {
@@ -32,4 +32,11 @@ export function cuttable(
   const length = Math.min(region.end, end) - offset;
   const isRest = region.end <= end && (isFinal || i < regions.length - 1);
   return length >= max || (isRest && length > 0) ? { kind: region.kind, length } : undefined;
+}
+
+/** Adds a chunk after those of `regions`, to the last one if it is of that kind. */
+export function addChunk(regions: ChunkRegion[], kind: RegionKind, chunk: Chunk): void {
+  const last = regions.at(-1);
+  if (last?.kind === kind) last.chunks.push(chunk);
+  else regions.push({ kind, chunks: [chunk] });
 }

@@ -3,14 +3,7 @@
 import type { ByteRange } from "../base/bytes.ts";
 import type { ReadHere } from "./audio_layout.ts";
 import { skipId3v2 } from "./id3.ts";
-import {
-  hasText,
-  HEAD_BYTES_MAX,
-  LayoutDraft,
-  parse,
-  type Parser,
-  viewOf,
-} from "./layout_draft.ts";
+import { hasText, HEAD_BYTES_MAX, LayoutDraft, type Parser, viewOf } from "./layout_draft.ts";
 
 /** Metadata blocks of one file that are walked; a few is what files have. */
 const BLOCKS_MAX = 1024;
@@ -48,9 +41,15 @@ export function readFlacHead(
   size: number,
   read: ReadHere,
 ): FlacHead | { needs: ByteRange } | undefined {
-  const file = new LayoutDraft(size);
-  const parsed = parse(flacFile(file), read);
-  return "needs" in parsed ? parsed : parsed.found;
+  const parser = flacFile(new LayoutDraft(size));
+  let step = parser.next();
+  while (!step.done) {
+    const needs = step.value;
+    const bytes = read(needs.offset, needs.length);
+    if (bytes?.length !== needs.length) return { needs };
+    step = parser.next(bytes);
+  }
+  return step.value;
 }
 
 function* flacFile(file: LayoutDraft): Parser<FlacHead | undefined> {

@@ -1,5 +1,5 @@
 import type { ByteRange } from "../base/bytes.ts";
-import type { LayoutRegion, ReadHere } from "./audio_layout.ts";
+import type { LayoutRegion } from "./audio_layout.ts";
 import type { RegionKind } from "./chunk_manifest.ts";
 
 /**
@@ -7,9 +7,6 @@ import type { RegionKind } from "./chunk_manifest.ts";
  * same parser reads from memory, from parts of a file, and from an origin.
  */
 export type Parser<T> = Generator<ByteRange, T, Uint8Array>;
-
-/** What a parser came to: what it found, or the bytes that it lacks. */
-export type Parsed<T> = { found: T } | { needs: ByteRange };
 
 /** A head of more bytes than these is taken for damage. The greatest real ones hold a few pictures. */
 export const HEAD_BYTES_MAX = 64 * 1024 * 1024;
@@ -74,18 +71,6 @@ export class LayoutDraft {
     if (!(offset >= 0 && offset + length <= this.size)) return undefined;
     return length > 0 ? yield { offset, length } : new Uint8Array(0);
   }
-}
-
-/** Runs a parser on the bytes that are here. */
-export function parse<T>(parser: Parser<T>, read: ReadHere): Parsed<T> {
-  let step = parser.next();
-  while (!step.done) {
-    const needs = step.value;
-    const bytes = read(needs.offset, needs.length);
-    if (bytes?.length !== needs.length) return { needs };
-    step = parser.next(bytes);
-  }
-  return { found: step.value };
 }
 
 /** Whether `bytes` hold the ASCII `text` at `at`. */

@@ -5,7 +5,8 @@ import type { Log } from "../base/log.ts";
 import type { CdcChunker } from "../chunking/cdc_chunker.ts";
 import type { ChunkHash } from "../chunking/chunk_hash.ts";
 import type { ChunkList } from "../chunking/chunk_list.ts";
-import type { Chunk } from "../chunking/chunk_manifest.ts";
+import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
+import { addChunk, type CutPlan, cuttable } from "../chunking/cut_plan.ts";
 import type { CacheIndex } from "../store/cache_index.ts";
 import type { CasStore } from "../store/cas_store.ts";
 import type { FileVersion } from "../store/file_version.ts";
@@ -14,6 +15,7 @@ import type { Manifests } from "../store/manifests.ts";
 import type { CacheDisk } from "../store/passthrough.ts";
 import type { Extents } from "./extents.ts";
 import { keepLonger } from "./keep_longer.ts";
+import { KnownLayouts } from "./known_layouts.ts";
 
 /** What `Ingest` is made of. */
 export interface IngestOptions {
@@ -48,7 +50,8 @@ const READ_TURN_BYTES = 1024 * 1024;
 const STORE_TURN_BYTES = 256 * 1024;
 
 /**
- * Moves frontiers: turns the bytes of extents into chunks, in order, from each file's start.
+ * Moves frontiers: turns the bytes of extents into chunks, in order, from each file's start, cut by
+ * what is metadata and what is audio (`audio_layout.ts`).
  *
  * One window (4 MiB) at a time, in many turns of the event loop, and one file at a time: reads that
  * miss are answered meanwhile. Each window is one commit. A crash at any point costs the work of a
@@ -59,6 +62,7 @@ export class Ingest implements AsyncDisposable {
   /** Versions whose chunks are pinned as they are stored. */
   readonly pinned = new Set<number>();
   readonly #options: IngestOptions;
+  readonly #layouts: KnownLayouts;
   readonly #waiting = new Map<number, FileVersion>();
   readonly #stats: IngestStats = { bytes: 0, chunks: 0, commits: 0, stopped: 0 };
   #running: Promise<void> | undefined;
@@ -66,6 +70,7 @@ export class Ingest implements AsyncDisposable {
 
   constructor(options: IngestOptions) {
     this.#options = options;
+    this.#layouts = new KnownLayouts(options);
   }
 
   /** Sees to it that the version's frontier moves as far as it can, in the background. */
@@ -133,21 +138,26 @@ export class Ingest implements AsyncDisposable {
     const list = manifests.listOf(version);
     const { frontier } = list;
     if (frontier >= version.size) return false;
-    const limit = frontier + chunker.window.length;
+    const plan = this.#layouts.planOf(version, list);
+    const known = plan.regions.at(-1)?.end ?? 0;
+    const limit = Math.min(frontier + chunker.window.length, known);
     const end = extents.contiguousEnd(version, frontier, { limit });
-    const last = end === version.size;
-    const length = end - frontier;
-    if (length < chunker.sizes.max && !last) return false;
-    if (!await this.#fillWindow(version, frontier, length)) {
+    if (!cuttable(plan, { offset: frontier, end, max: chunker.sizes.max })) return false;
+    if (!await this.#fillWindow(version, frontier, end - frontier)) {
       this.#stats.stopped += 1;
       return false;
     }
-    const longer = list.append(await this.#store(length, last));
+    const regions = await this.#store(plan, frontier, end);
+    const longer = regions.reduce(
+      (before, { kind, chunks }) => before.append(chunks, { kind }),
+      list,
+    );
     // Meanwhile the version may have been forgotten, with all that is cached of it.
     if (manifests.listOf(version).frontier !== frontier) return false;
     const stored = { list: longer, first: list.count, end: longer.count };
     keepLonger({ cacheIndex, pinned: this.pinned }, version, stored);
     this.#commit(version, longer);
+    if (longer.whole) this.#layouts.forget(version);
     return !longer.whole;
   }
 
@@ -163,27 +173,30 @@ export class Ingest implements AsyncDisposable {
     return true;
   }
 
-  /** Cuts and stores the window's first `length` bytes. */
-  async #store(length: number, last: boolean): Promise<Chunk[]> {
+  /** Cuts and stores what is certain of the window, which holds the file's bytes `[offset, end)`. */
+  async #store(plan: CutPlan, offset: number, end: number): Promise<ChunkRegion[]> {
     const { chunker, hash, store } = this.#options;
-    const chunks: Chunk[] = [];
+    const { max } = chunker.sizes;
+    const regions: ChunkRegion[] = [];
     let at = 0;
     let turnEnd = STORE_TURN_BYTES;
-    while (last ? at < length : length - at >= chunker.sizes.max) {
-      const chunkLength = chunker.cut(at, length - at);
-      const bytes = chunker.window.subarray(at, at + chunkLength);
+    for (;;) {
+      const piece = cuttable(plan, { offset: offset + at, end, max });
+      if (!piece) break;
+      const length = chunker.cut(at, piece.length);
+      const bytes = chunker.window.subarray(at, at + length);
       const name = hash.digest(bytes);
       store.put(name, bytes);
       failpoint("ingest.after_put");
-      chunks.push({ hash: name, length: chunkLength });
-      at += chunkLength;
+      addChunk(regions, piece.kind, { hash: name, length });
+      this.#stats.chunks += 1;
+      at += length;
       if (at < turnEnd) continue;
       turnEnd = at + STORE_TURN_BYTES;
       await setImmediate();
     }
     this.#stats.bytes += at;
-    this.#stats.chunks += chunks.length;
-    return chunks;
+    return regions;
   }
 
   #commit(version: FileVersion, list: ChunkList): void {

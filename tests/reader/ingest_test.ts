@@ -137,7 +137,8 @@ Deno.test("Ingest stores little in one turn of the event loop, so that nobody wa
     Object.assign(turn, { stored: 0, read: 0 });
   });
   assert.equal(rig.manifests.list(1)?.whole, true);
-  assert(most.stored <= 512 * KiB && most.read <= MiB, JSON.stringify(most));
+  // A block more tells how the file is to be cut.
+  assert(most.stored <= 512 * KiB && most.read <= MiB + 16 * KiB, JSON.stringify(most));
   assert.equal(rig.ingest.stats().commits, 3);
 });
 
