@@ -54,11 +54,14 @@ export class Removal {
       const key = goneKey(origin, id).slice();
       const first = this.#isOnlyPublished(id, origin) ? NEVER_LISTED : scan;
       const before = table.get(key);
-      const value = new DataView(new ArrayBuffer(8));
-      value.setUint32(0, before ? u32At(before, 0) : first);
-      value.setUint32(4, scan);
-      table.put(key, new Uint8Array(value.buffer));
+      table.put(key, missedRecord(before ? u32At(before, 0) : first, scan));
     }
+  }
+
+  /** Notes of names that the origin itself has listed them, when `last` missed them. */
+  missListed(origin: number, missed: readonly Missed[]): void {
+    const table = this.#parts.index.table("gone");
+    for (const { id, last } of missed) table.put(goneKey(origin, id), missedRecord(last, last));
   }
 
   /** What scans have missed at an origin. */
@@ -225,4 +228,11 @@ export class Removal {
     }
     return false;
   }
+}
+
+function missedRecord(first: number, last: number): Uint8Array {
+  const record = new DataView(new ArrayBuffer(8));
+  record.setUint32(0, first);
+  record.setUint32(4, last);
+  return new Uint8Array(record.buffer);
 }

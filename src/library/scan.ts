@@ -370,9 +370,18 @@ export class OriginScan {
 
   /** Tells what only a published index had from what the origin itself has listed before. */
   async #neverListed(missed: readonly Missed[]): Promise<{ never: Missed[]; known: Missed[] }> {
-    const doubtful = missed.filter(({ first }) => first === NEVER_LISTED).map(({ id }) => id);
-    const where = { origin: this.#origin.number, signal: this.#options.signal };
-    const ids = new Set(await this.#parts.removal.neverListed(doubtful, where));
+    const { committer, removal } = this.#parts;
+    const { number } = this.#origin;
+    const doubtful = missed.filter(({ first }) => first === NEVER_LISTED);
+    const where = { origin: number, signal: this.#options.signal };
+    const ids = new Set(await removal.neverListed(doubtful.map(({ id }) => id), where));
+    const listed = doubtful.filter(({ id }) => !ids.has(id));
+    if (listed.length > 0) {
+      await committer.commit(() => removal.missListed(number, listed), {
+        weight: listed.length,
+        urgent: true,
+      });
+    }
     return {
       never: missed.filter(({ id }) => ids.has(id)),
       known: missed.filter(({ id }) => !ids.has(id)),
