@@ -102,8 +102,19 @@ function originRows({ origins }: StatusResult): (readonly [string, string])[] {
   });
 }
 
-function detailsOf({ name, url, state, last_error, state_since_ms }: OriginStatus): string[] {
+/** How changes at a local origin are learned of. */
+const WATCHED = {
+  watching: (folders: number) => `watched for changes, ${formatCount(folders)} folders`,
+  limited: (folders: number) =>
+    `watched in part, ${formatCount(folders)} folders: raise fs.inotify.max_user_watches`,
+  polled: () => "polled for changes: it is on a network's disk",
+  failed: () => "polled for changes: raise fs.inotify.max_user_instances",
+};
+
+function detailsOf(origin: OriginStatus): string[] {
+  const { name, url, state, last_error, state_since_ms, watch } = origin;
   const details = name === url ? [] : [printable(url)];
+  if (watch && watch.state !== "idle") details.push(WATCHED[watch.state](watch.folders));
   if (state !== "online" && state !== "unknown" && state_since_ms !== null) {
     details.push(`${state} since ${new Date(state_since_ms).toISOString().slice(0, 19)}Z`);
   }

@@ -32,8 +32,8 @@ export type { FindPublished, PublishedFolder, PublishedNames } from "./published
 export type { ScanProgress } from "./scan.ts";
 export type { ScanOptions, ScanReport } from "./scan_report.ts";
 
-/** Names that are left out of every tree. */
-const HIDDEN_ALWAYS = ".musicfs";
+/** The name that is left out of every tree. */
+export const HIDDEN_ALWAYS = ".musicfs";
 
 /** What a library is made of. */
 export interface LibraryOptions {

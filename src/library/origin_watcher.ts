@@ -56,6 +56,9 @@ export class OriginWatcher {
     });
   }
 
+  /** Whether `run` ended by an error of its own. */
+  hasFailed = false;
+
   /** How often changes were lost, or seemed to be. */
   get losses(): number {
     return this.#queue.losses;
@@ -69,8 +72,19 @@ export class OriginWatcher {
 
   /** Looks and scans until the signal ends it; throws its reason. */
   async run(signal: AbortSignal): Promise<never> {
-    const [ended] = await Promise.all([this.#looks(signal), this.#scans(signal)]);
-    return ended;
+    // The one ends with the other.
+    const both = new AbortController();
+    const either = AbortSignal.any([signal, both.signal]);
+    const loops = [this.#looks(either), this.#scans(either)];
+    try {
+      return await Promise.race(loops);
+    } catch (error) {
+      this.hasFailed = !signal.aborted;
+      throw error;
+    } finally {
+      both.abort(new DOMException("The other loop failed", "AbortError"));
+      await Promise.allSettled(loops);
+    }
   }
 
   async #looks(signal: AbortSignal): Promise<never> {

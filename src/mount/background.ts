@@ -6,11 +6,13 @@ import { markIndexSuspect } from "../store/index_files.ts";
 import { childProbe } from "../store/probe_child.ts";
 import { sweep } from "../store/sweep.ts";
 import type { Cache } from "./cache.ts";
+import type { OriginScanResult } from "./cache_commands.ts";
 import type { ScanRuns } from "./scan_runs.ts";
 import { keepPins } from "./keep_pins.ts";
 import type { Pins } from "./pins.ts";
 import { selfCommand } from "./self_command.ts";
 import { SupervisedTasks } from "./supervised.ts";
+import { WatchedOrigins } from "./watch_origins.ts";
 
 /** How often last uses are written, and lists without chunks dropped, in ms. */
 const FLUSH_MS = 5_000;
@@ -36,7 +38,13 @@ export function startBackgroundTasks(parts: BackgroundParts): SupervisedTasks {
   const tasks = new SupervisedTasks(clock, log);
   tasks.start("flush", (signal) => flushRegularly(parts, signal));
   tasks.start("sweep", (signal) => sweepOnce(parts, signal));
-  tasks.start("scan", (signal) => scanRegularly(parts, signal));
+  // Before the first scan: what it lists is watched from then on.
+  const watched = new WatchedOrigins({
+    ...parts,
+    scan: (origin, signal) => scanAndTell(parts, { origins: [origin], signal }),
+  });
+  for (const [name, watch] of watched.tasks()) tasks.start(name, watch);
+  tasks.start("scan", (signal) => scanRegularly(parts, { watched, signal }));
   tasks.start("pins", (signal) => keepPins({ ...parts, pins, reader: cache.reader, signal }));
   if (cache.guarded.length > 1) tasks.start("prove", (signal) => proveContent(cache, signal));
   cache.health.start();
@@ -74,29 +82,41 @@ async function sweepOnce(parts: BackgroundParts, signal: AbortSignal): Promise<v
   }
 }
 
-async function scanRegularly(parts: BackgroundParts, signal: AbortSignal): Promise<void> {
-  const { cache, scans, clock, log } = parts;
+async function scanRegularly(
+  parts: BackgroundParts,
+  { watched, signal }: { watched: WatchedOrigins; signal: AbortSignal },
+): Promise<void> {
+  const { cache, clock } = parts;
   let early = new AbortController();
   using _listening = onReturn(cache, () => early.abort());
   for (;;) {
     early = new AbortController();
-    const results = await scans.run({ checksum: false, acceptDeletions: false, signal });
-    for (const result of results) {
-      const { name, state, files, added, changed, moved, gone, held_deletions, error } = result;
-      if (state === "failed") log.warning("An origin could not be scanned", { name, error });
-      else if (state === "held") {
-        log.warning(
-          "Most of an origin's files are gone; they stay until it is confirmed. If that is meant: " +
-            "musicfs scan --accept-deletions",
-          { name, files: held_deletions },
-        );
-      } else log.info("Scanned", { name, files, added, changed, moved, gone });
-    }
-    collectGarbage();
+    watched.scanned(await scanAndTell(parts, { signal }));
     const either = AbortSignal.any([signal, early.signal]);
     // An origin that is back is looked at now, the end of the daemon by the next scan.
     await clock.sleep(cache.config.pollIntervalMs, either).catch(() => signal.throwIfAborted());
   }
+}
+
+/** Scans the origins, by name, or all of them. */
+async function scanAndTell(
+  { scans, log }: BackgroundParts,
+  options: { origins?: readonly string[]; signal: AbortSignal },
+): Promise<OriginScanResult[]> {
+  const results = await scans.run({ ...options, checksum: false, acceptDeletions: false });
+  for (const result of results) {
+    const { name, state, files, added, changed, moved, gone, held_deletions, error } = result;
+    if (state === "failed") log.warning("An origin could not be scanned", { name, error });
+    else if (state === "held") {
+      log.warning(
+        "Most of an origin's files are gone; they stay until it is confirmed. If that is meant: " +
+          "musicfs scan --accept-deletions",
+        { name, files: held_deletions },
+      );
+    } else log.info("Scanned", { name, files, added, changed, moved, gone });
+  }
+  collectGarbage();
+  return results;
 }
 
 /** Has what an origin missed while it was offline made good as soon as it is back. */

@@ -13,6 +13,7 @@ import { rebuildNamespace } from "../library/rebuild.ts";
 import { NextFiles } from "../library/next_files.ts";
 import { nextTrack } from "../library/next_track.ts";
 import { BandwidthLimit } from "../origins/bandwidth.ts";
+import type { FolderWatch } from "../origins/folder_watch.ts";
 import { type GuardedOrigin, steady } from "../origins/guarded.ts";
 import { HealthMonitor } from "../origins/health_monitor.ts";
 import type { Origin } from "../origins/origin.ts";
@@ -83,6 +84,8 @@ export interface Cache extends AsyncDisposable {
   readonly origins: readonly Origin[];
   /** The same, for single attempts: capped, limited in time and bandwidth, counted. */
   readonly guarded: readonly GuardedOrigin[];
+  /** The watches of local folders; none for a command, nor where that is configured. */
+  readonly watches: readonly FolderWatch[];
   readonly health: HealthMonitor;
   readonly bandwidth: BandwidthLimit;
   /** What was published beside the music. */

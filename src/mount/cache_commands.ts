@@ -76,6 +76,8 @@ export interface OriginScanResult {
   gone: number;
   /** Entries that the guard against mass deletion kept. */
   held_deletions: number;
+  /** Whether it went on with a scan that was interrupted a short while ago. */
+  resumed: boolean;
   seconds: number;
   /** Why it failed; null if it did not. */
   error: string | null;
@@ -207,6 +209,19 @@ export interface OriginStatus {
   last_error: string | null;
   /** When it came into this state, in ms since 1970; null if nobody noted it. */
   state_since_ms: number | null;
+  /** How a local folder is watched for changes; null for what is only polled by configuration. */
+  watch: WatchStatus | null;
+}
+
+/** The watch of one local origin, in `musicfs status`. */
+export interface WatchStatus {
+  /**
+   * `limited`: the kernel's limit is reached, and changes in some folders show after the poll
+   * interval; `polled`: on a network's disk, which tells nothing; `failed`: no watch to be had;
+   * `idle`: nothing was listed yet.
+   */
+  state: "idle" | "watching" | "limited" | "polled" | "failed";
+  folders: number;
 }
 
 /** What `musicfs status` shows. */

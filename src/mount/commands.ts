@@ -216,12 +216,13 @@ function status({ cache, scans, clock, daemon }: CommandParts, pins: Pins): Stat
 }
 
 function originStates(
-  { config, fetcher, health }: CommandParts["cache"],
+  { config, fetcher, health, watches }: CommandParts["cache"],
   scans: ScanRuns,
 ): OriginStatus[] {
   const counters = fetcher.counters();
   return config.origins.map(({ name, url }) => {
     const known = health.of(name);
+    const watch = watches.find((watch) => watch.name === name);
     return {
       name,
       url: shownUrl(url),
@@ -231,6 +232,7 @@ function originStates(
       errors: counters.get(name)?.errors ?? 0,
       last_error: known.lastError?.replace(/\s+/g, " ") ?? null,
       state_since_ms: known.sinceMs || null,
+      watch: watch ? { state: watch.state, folders: watch.folders } : null,
     };
   });
 }

@@ -120,6 +120,7 @@ export class ScanRuns {
         moved: origin.moved,
         gone: origin.gone,
         held_deletions: origin.held?.gone ?? 0,
+        resumed: origin.resumed,
         seconds,
         error: error?.message ?? null,
       };

@@ -77,6 +77,7 @@ export const STATUS: StatusResult = {
       errors: 2,
       last_error: null,
       state_since_ms: 1_700_000_000_000,
+      watch: null,
     },
     {
       name: "s3://music",
@@ -87,6 +88,7 @@ export const STATUS: StatusResult = {
       errors: 12,
       last_error: "Cannot reach s3.example.org:443: connection refused",
       state_since_ms: 1_700_000_000_000,
+      watch: null,
     },
   ],
   library: { files: 1_234, folders: 56, bytes: 7 * 2 ** 30 },

@@ -229,7 +229,16 @@ Deno.test("run() prints a scan's changes as they come, and fails when a scan was
       files: 2,
       changes: [{ kind: "added", path: "a\nb.flac" }, { kind: "moved", path: "new", from: "old" }],
     });
-    const counts = { folders: 1, files: 2, added: 1, changed: 0, moved: 1, gone: 0, seconds: 0.25 };
+    const counts = {
+      folders: 1,
+      files: 2,
+      added: 1,
+      changed: 0,
+      moved: 1,
+      gone: 0,
+      resumed: false,
+      seconds: 0.25,
+    };
     const held = { state: "held", held_deletions: 9, error: null } as const;
     assert.deepEqual(options.origins, ["/music"]);
     return Promise.resolve({ origins: [{ name: "/music", ...counts, ...held }] });
