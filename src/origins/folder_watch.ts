@@ -1,6 +1,5 @@
 import type { Clock } from "../base/clock.ts";
 import { within } from "../base/concurrency.ts";
-import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
 import {
   ENOSPC,
@@ -207,7 +206,6 @@ export class FolderWatch implements AsyncDisposable {
     const { clock } = this.#options;
     while (!inotify.isClosed) {
       await inotify.ready();
-      failpoint("watch.before_take");
       for (let takes = 0; takes < TAKES_MAX && !inotify.isClosed; takes += 1) {
         const events = [...inotify.take()];
         if (events.length === 0) break;
