@@ -74,6 +74,9 @@ export interface EncodedNames {
 
 export const MD5_BYTES = 16;
 
+/** Names of one index. */
+export const NAMES_MAX = 2_000_000;
+
 /** Longest path below the root, in UTF-16 units: Linux opens none that is longer. */
 export const PATH_LENGTH_MAX = 4096;
 
@@ -82,7 +85,6 @@ export const PARTS_MAX = 4096;
 
 const NAME_BYTES_MAX = 255;
 const TARGET_LENGTH_MAX = 4096;
-const ETAG_LENGTH_MAX = 512;
 const COLUMNS = 10;
 const PART_BYTES = 24;
 const SECOND = 1_000_000_000n;
@@ -188,6 +190,7 @@ export class NameColumns {
       columns,
     );
     this.#kinds = kinds.rest();
+    if (this.#kinds.length > NAMES_MAX) throw bad("its names are too many");
     this.#filesBefore = new Uint32Array(this.#kinds.length + 1);
     let files = 0;
     let symlinks = 0;
@@ -383,9 +386,4 @@ export function bad(what: string): MusicfsError {
     op: "published_index.decode",
     subject: ".musicfs",
   });
-}
-
-/** Whether an ETag can be written. */
-export function isEtag(etag: string): boolean {
-  return etag.length <= ETAG_LENGTH_MAX && ETAG_TEXT.test(etag);
 }

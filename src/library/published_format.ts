@@ -25,7 +25,7 @@ import type { ChunkHash, HashName } from "../chunking/chunk_hash.ts";
 import { sameHash } from "../chunking/chunk_hash.ts";
 import { ChunkList } from "../chunking/chunk_list.ts";
 import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
-import { bad, MD5_BYTES } from "./published_columns.ts";
+import { bad, MD5_BYTES, NAMES_MAX } from "./published_columns.ts";
 
 /** The only format that is written. */
 export const PUBLISHED_FORMAT = 1;
@@ -34,12 +34,12 @@ export const PUBLISHED_FORMAT = 1;
 export const PUBLISHED_FOLDER = ".musicfs";
 export const NAMES_PATH = `${PUBLISHED_FOLDER}/index`;
 
-/** Bytes of an index's names, as they lie there and inflated: 2 million files, and less than a bomb. */
-export const NAMES_BYTES_MAX = 128 * 1024 * 1024;
-export const COLUMNS_BYTES_MAX = 192 * 1024 * 1024;
+/** Bytes of an index's names, as they lie there and inflated: what a forged one may cost. */
+export const NAMES_BYTES_MAX = 96 * 1024 * 1024;
+export const COLUMNS_BYTES_MAX = 128 * 1024 * 1024;
 
-/** Bytes of one list's record: a file of 300 GB. */
-export const LIST_BYTES_MAX = 128 * 1024 * 1024;
+/** Bytes of one list's record: that of a file of 30 GB. */
+export const LIST_BYTES_MAX = 8 * 1024 * 1024;
 
 export const NAMES_HEADER_BYTES = 104;
 export const PART_HEADER_BYTES = 16;
@@ -128,7 +128,9 @@ export function decodeNamesFile(bytes: Uint8Array, xxh128: ChunkHash): NamesHead
   if (NAMES_HEADER_BYTES + deflatedBytes + digestsBytes !== bytes.length) {
     throw bad("it is cut off or too long");
   }
-  if (columnsBytes > COLUMNS_BYTES_MAX) throw bad("its names are too many");
+  if (columnsBytes > COLUMNS_BYTES_MAX || header.names > NAMES_MAX) {
+    throw bad("its names are too many");
+  }
   if (!sameHash(xxh128.digest(bytes.subarray(NAMES_HEADER_BYTES)), bytes.subarray(72, 88))) {
     throw bad("its names are damaged");
   }

@@ -1,7 +1,15 @@
+import { MusicfsError } from "../base/errors.ts";
 import { type HashName, openChunkHash } from "../chunking/chunk_hash.ts";
 import { deflate } from "./deflate.ts";
-import { type ChunkPart, encodeNames, type NamedFolder } from "./published_columns.ts";
-import { encodeNamesFile, type MadeOf } from "./published_format.ts";
+import { type ChunkPart, encodeNames, type NamedFolder, NAMES_MAX } from "./published_columns.ts";
+import {
+  COLUMNS_BYTES_MAX,
+  encodeNamesFile,
+  type MadeOf,
+  NAMES_BYTES_MAX,
+  NAMES_HEADER_BYTES,
+  NAMES_PATH,
+} from "./published_format.ts";
 
 /** What an index is made of. */
 export interface NamesToPublish {
@@ -13,20 +21,34 @@ export interface NamesToPublish {
   madeOf: MadeOf;
 }
 
-/** The bytes of `.musicfs/index`. */
+/** The bytes of `.musicfs/index`. Throws `invalid` for more names than a reader takes. */
 export async function encodeIndex(
   { folders, parts, hash, madeOf }: NamesToPublish,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const { columns, digests } = encodeNames(folders, parts);
   const deflated = await deflate(columns);
-  const entries = folders.flatMap((folder) => folder.entries);
+  let names = 0;
+  let files = 0;
+  for (const { entries } of folders) {
+    names += entries.length;
+    for (const { kind } of entries) if (kind === "file") files += 1;
+  }
+  const bytes = NAMES_HEADER_BYTES + deflated.length + digests.length;
+  if (names > NAMES_MAX || columns.length > COLUMNS_BYTES_MAX || bytes > NAMES_BYTES_MAX) {
+    throw new MusicfsError(
+      "invalid",
+      `Cannot publish an index of ${names} names: ${NAMES_MAX} are the most; index the folders ` +
+        "in it one by one",
+      { op: "published_index.encode", subject: NAMES_PATH },
+    );
+  }
   return encodeNamesFile(
     {
       hash,
       madeOf,
       folders: folders.length,
-      names: entries.length,
-      files: entries.filter((entry) => entry.kind === "file").length,
+      names,
+      files,
       deflatedBytes: deflated.length,
       columnsBytes: columns.length,
       digestsBytes: digests.length,

@@ -9,6 +9,7 @@ import type {
 import {
   encodeList,
   encodePartHeader,
+  LIST_BYTES_MAX,
   type MadeOf,
   NAMES_PATH,
   PART_HEADER_BYTES,
@@ -72,7 +73,9 @@ export class IndexDraft {
     if (regions.length > 0) {
       const { hash, xxh128 } = this.#options;
       const list = { size: entry.size, md5, hashBytes: hash.bytes, xxh128 };
-      this.#append(entry, encodeList(regions, list));
+      const record = encodeList(regions, list);
+      // A reader would not take it.
+      if (record.length <= LIST_BYTES_MAX) this.#append(entry, record);
     }
     if (this.#recordsBytes >= PART_BYTES_MAX) await this.#flush();
   }

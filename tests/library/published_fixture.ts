@@ -6,6 +6,8 @@ import { encodeList, encodePartHeader, type MadeOf } from "../../src/library/pub
 import { encodeIndex } from "../../src/library/published_writer.ts";
 import { createHash } from "node:crypto";
 
+const xxh128 = await openChunkHash("xxh128");
+
 /** One name of a tree to publish. */
 export interface TreeEntry {
   path: string;
@@ -29,7 +31,6 @@ export async function publish(
   tree: readonly TreeEntry[],
   { hash = "xxh128", madeOf = "ns" }: { hash?: HashName; madeOf?: MadeOf } = {},
 ): Promise<PublishedFiles> {
-  const xxh128 = await openChunkHash("xxh128");
   const hashBytes = hash === "xxh128" ? 16 : 8;
   const part = [encodePartHeader()];
   let end = part[0]?.length ?? 0;
@@ -70,4 +71,14 @@ export async function publish(
 /** What `publish` takes for a file's MD5. */
 export function md5Of(path: string): Uint8Array {
   return new Uint8Array(createHash("md5").update(path).digest());
+}
+
+/** Chunks of 40 kB of which no bytes exist. */
+export function regionsOf(size: number): ChunkRegion[] {
+  const chunks = [];
+  for (let at = 0; at < size; at += 40_000) {
+    const length = Math.min(40_000, size - at);
+    chunks.push({ hash: xxh128.digest(new TextEncoder().encode(`${size}@${at}`)), length });
+  }
+  return size === 0 ? [] : [{ kind: "whole", chunks }];
 }

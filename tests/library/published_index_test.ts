@@ -1,16 +1,19 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { silentLog } from "../../src/base/log.ts";
-import { openChunkHash } from "../../src/chunking/chunk_hash.ts";
-import type { ChunkRegion } from "../../src/chunking/chunk_manifest.ts";
 import { PublishedIndex, type PublishedKind } from "../../src/library/published_index.ts";
 import { LocalOrigin } from "../../src/origins/local.ts";
 import type { Origin, OriginEntry } from "../../src/origins/origin.ts";
 import { tempDir } from "../support/temp_dir.ts";
-import { md5Of, publish, type PublishedFiles, type TreeEntry } from "./published_fixture.ts";
+import {
+  md5Of,
+  publish,
+  type PublishedFiles,
+  regionsOf,
+  type TreeEntry,
+} from "./published_fixture.ts";
 
 const T = 1_700_000_000_123_456_789n;
-const xxh128 = await openChunkHash("xxh128");
 
 const TREE: TreeEntry[] = [
   { path: "", kind: "folder", mtimeNs: T + 1n },
@@ -86,16 +89,6 @@ Deno.test("PublishedIndex gives each kind of origin the versions that it has", a
   assert.ok(!s3.has("Ana/\uFFFD"), "a bucket has no links");
   assert.ok(!s3.has("Ana/\u{1F3B5}"), "a bucket has no empty folders");
 });
-
-/** Chunks of 40 kB of which no bytes exist. */
-export function regionsOf(size: number): ChunkRegion[] {
-  const chunks = [];
-  for (let at = 0; at < size; at += 40_000) {
-    const length = Math.min(40_000, size - at);
-    chunks.push({ hash: xxh128.digest(new TextEncoder().encode(`${size}@${at}`)), length });
-  }
-  return size === 0 ? [] : [{ kind: "whole", chunks }];
-}
 
 async function placed(
   { index, part }: PublishedFiles,
