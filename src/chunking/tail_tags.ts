@@ -31,8 +31,8 @@ export function* tailStart(file: LayoutDraft, audioStart: number): Parser<number
   for (let tags = 0; tags < TAGS_MAX; tags += 1) {
     const length = Math.min(ID3V1_BYTES, end - floor);
     const bytes = yield* file.bytes(end - length, length);
-    let tagBytes = bytes ? tagBytesBefore(bytes, { isFileEnd: end === file.size }) : 0;
-    if (tagBytes === ID3V1_BYTES && end === file.size) {
+    let tagBytes = bytes ? tagBytesBefore(bytes) : 0;
+    if (bytes && hasText(bytes, "TAG") && tagBytes === ID3V1_BYTES) {
       tagBytes += yield* enhancedBytes(file, end - tagBytes, floor);
     }
     if (tagBytes === 0 || end - tagBytes < floor) return end;
@@ -42,8 +42,8 @@ export function* tailStart(file: LayoutDraft, audioStart: number): Parser<number
 }
 
 /** Bytes of the tag that `bytes` end with; 0 if there is none. */
-function tagBytesBefore(bytes: Uint8Array, { isFileEnd }: { isFileEnd: boolean }): number {
-  if (isFileEnd && bytes.length === ID3V1_BYTES && hasText(bytes, "TAG")) return ID3V1_BYTES;
+function tagBytesBefore(bytes: Uint8Array): number {
+  if (bytes.length === ID3V1_BYTES && hasText(bytes, "TAG")) return ID3V1_BYTES;
   return apeBytes(bytes) || lyricsBytes(bytes) ||
     id3v2Bytes(bytes, bytes.length - ID3V2_HEADER_BYTES, "3DI");
 }

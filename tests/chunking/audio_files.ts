@@ -217,6 +217,12 @@ export const AUDIO_FILES: Readonly<Record<string, readonly Part[]>> = {
     ["metadata", apeTag(4000, { header: false })],
     ["metadata", enhancedId3v1()],
   ],
+  "MPEG with ID3v1 before APE": [
+    ["audio", Uint8Array.of(0xff, 0xfb)],
+    ["audio", AUDIO],
+    ["metadata", id3v1()],
+    ["metadata", apeTag(1000)],
+  ],
   "MPEG with Lyrics3 between APE and ID3v1": [
     ["audio", Uint8Array.of(0xff, 0xfb)],
     ["audio", AUDIO],

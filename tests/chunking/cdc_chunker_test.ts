@@ -45,6 +45,26 @@ Deno.test("CdcChunker chunks cover the bytes and keep to the sizes, but for the 
   );
 });
 
+Deno.test("CdcChunker keeps to its bounds to the byte", () => {
+  const { min, max } = DEFAULT_CHUNK_SIZES;
+  const lengthsOf = (length: number): number[] => chunker.chunkLengths(new Uint8Array(length));
+  // What never differs has no cut points: every chunk is as long as may be.
+  assert.deepEqual([0, 1, max, max + 1, 2 * max, 2 * max + min].map(lengthsOf), [
+    [],
+    [1],
+    [max],
+    [max, 1],
+    [max, max],
+    [max, max, min],
+  ]);
+  // No cut point is seen in the first `min` bytes, whatever is in them.
+  for (const seed of [1, 2, 3, 4, 5]) {
+    for (const length of [1, min - 1, min]) {
+      assert.deepEqual(chunker.chunkLengths(randomBytes(seed, length)), [length]);
+    }
+  }
+});
+
 Deno.test("CdcChunker.chunkLengthsOf() cuts alike however the bytes are sliced", () => {
   // Longer than the window, so that every slicing meets its end somewhere else.
   const bytes = randomBytes(1, WINDOW_BYTES + 1_000_000);

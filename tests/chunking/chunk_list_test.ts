@@ -42,6 +42,7 @@ for (const bytes of [16, 8] as const) {
         assert.deepEqual(each.toRegions(), regions);
         assert.deepEqual([each.size, each.frontier], [size, size - missing]);
         assert.equal(each.whole, missing === 0);
+        assert.equal(each.lastKind, regions.at(-1)?.kind);
       }
       assert.equal(copy.encode().toHex(), list.encode().toHex());
     }));

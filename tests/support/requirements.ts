@@ -43,6 +43,14 @@ export const REQUIREMENTS = {
   ffmpeg: program("ffmpeg", "ffmpeg"),
   ffprobe: program("ffprobe", "ffmpeg"),
   flac: program("flac", "flac"),
+  metaflac: program("metaflac", "flac"),
+  lame: program("lame", "lame"),
+  mutagen: {
+    // For Debian's own Python, /usr/bin/python3.
+    isMet: () => exists("/usr/lib/python3/dist-packages/mutagen"),
+    remedy: "mutagen is missing: apt-get install python3-mutagen",
+    debianPackage: "python3-mutagen",
+  },
   rsync: program("rsync", "rsync"),
   gcc: {
     isMet: () => onPath("gcc") && exists("/usr/include/stdio.h"),
