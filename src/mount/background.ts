@@ -92,6 +92,7 @@ async function scanRegularly(
   for (;;) {
     early = new AbortController();
     watched.scanned(await scanAndTell(parts, { signal }));
+    await cache.published.lookAgain(signal);
     const either = AbortSignal.any([signal, early.signal]);
     // An origin that is back is looked at now, the end of the daemon by the next scan.
     await clock.sleep(cache.config.pollIntervalMs, either).catch(() => signal.throwIfAborted());

@@ -188,6 +188,7 @@ function openReader(
     nextTrack: (version) => nextTrack(namespace, version.id),
     filesAfter: changes.nextFiles.after.bind(changes.nextFiles),
     ...deltaSources({ ...stored, config, namespace, changes }),
+    publishedList: far.published.chunks.bind(far.published),
     keeps: config.cache !== "off",
     clock,
     log,
