@@ -129,7 +129,7 @@ export class PublishedIndexes implements AsyncDisposable {
 
   /** Opens the index, if there is one that is worth it. Never rejects. */
   async #open(known: Known): Promise<void> {
-    await known.looking;
+    while (known.looking) await known.looking;
     const { index, seen, bad, lookedMs } = known;
     if (index || (lookedMs > -Infinity && (seen === undefined || seen === bad))) return;
     await this.#look(known);
