@@ -97,6 +97,40 @@ export class FolderSync {
     return await this.list(folder, origin, options);
   }
 
+  /**
+   * Brings a folder in line with a listing that is complete already, after one that is under way;
+   * undefined if `isDone` then says that there is nothing to do.
+   *
+   * Children from the id `firstNewId` on came later than the listing: they are not missing from it.
+   */
+  async take(
+    folder: number,
+    origin: number,
+    { listing, firstNewId, isDone }: {
+      listing: Listing;
+      firstNewId: number;
+      isDone: () => boolean;
+    },
+  ): Promise<SyncOutcome | undefined> {
+    const key = `${folder}:${origin}`;
+    for (let flight = this.#flights.get(key); flight; flight = this.#flights.get(key)) {
+      await flight.done.catch(() => {/* Told to those who asked for it. */});
+    }
+    if (this.#stopped) throw unavailable("Cannot list: musicfs is stopping", "library");
+    if (isDone()) return undefined;
+    const promotion = new AbortController();
+    const work = async (): Promise<SyncOutcome> => {
+      this.#tellRefused(this.#parts.namespace.pathOf(folder), origin, listing);
+      const delta = await this.#compare(folder, origin, listing);
+      delta.missing = delta.missing.filter((id) => id < firstNewId);
+      const listed = { folder, origin, self: undefined, listing, delta };
+      return await this.#commit.apply(listed, { isUrgent: () => promotion.signal.aborted });
+    };
+    const done = work().finally(() => this.#flights.delete(key));
+    this.#flights.set(key, { done, controller: new AbortController(), promotion });
+    return await done;
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     const flights = [...this.#flights.values()];
@@ -158,7 +192,7 @@ export class FolderSync {
       isBackground: boolean;
     },
   ): Promise<Listed> {
-    const { namespace, origins, hidden, log } = this.#parts;
+    const { namespace, origins, hidden } = this.#parts;
     const source = origins.get(origin);
     if (!source) throw unavailable(`Cannot list: origin ${origin} is not configured`, "library");
     const path = namespace.pathOf(folder);
@@ -176,16 +210,20 @@ export class FolderSync {
     } finally {
       ended();
     }
-    if (listing.refused > 0) {
-      log.warning("Refused names that an origin listed", {
-        origin: source.name,
-        folder: path,
-        names: listing.refused,
-        first: JSON.stringify(listing.firstRefused),
-      });
-    }
+    this.#tellRefused(path, origin, listing);
     const delta = await this.#compare(folder, origin, listing);
     return { folder, origin, self, listing, delta };
+  }
+
+  #tellRefused(folder: string, origin: number, { refused, firstRefused }: Listing): void {
+    if (refused === 0) return;
+    const { log, origins } = this.#parts;
+    log.warning("Refused names that an origin listed", {
+      origin: origins.get(origin)?.name,
+      folder,
+      names: refused,
+      first: JSON.stringify(firstRefused),
+    });
   }
 
   async #compare(folder: number, origin: number, listing: Listing): Promise<FolderDelta> {

@@ -78,6 +78,8 @@ export class Library implements AsyncDisposable {
   readonly #origins = new Map<number, Origin>();
   readonly #order: readonly number[];
   readonly #owed: OwedChanges;
+  /** Names that are left out. */
+  readonly #hidden: ReadonlySet<string>;
   readonly #committer: Committer;
   readonly #removal: Removal;
   readonly #moves: Moves;
@@ -118,7 +120,7 @@ export class Library implements AsyncDisposable {
     const removal = this.#removal = new Removal({ index, namespace, committer, rankOf, log });
     const moves = this.#moves = new Moves({ index, namespace, committer, rankOf });
     const origins = this.#origins;
-    const hidden = new Set([...options.exclude, HIDDEN_ALWAYS]);
+    const hidden = this.#hidden = new Set([...options.exclude, HIDDEN_ALWAYS]);
     const sync = this.#sync = new FolderSync({
       origins,
       rankOf,
@@ -309,7 +311,9 @@ export class Library implements AsyncDisposable {
     options: ScanOptions,
   ): Promise<OriginScanReport> {
     const { index, clock, isUp = () => true } = this.#options;
-    const name = this.#origins.get(number)?.name ?? "";
+    const source = this.#origins.get(number);
+    if (!source) throw new Error(`Origin ${number} is not configured`);
+    const { name } = source;
     await this.#adoptions.settled(number, options.signal);
     const failure = isUp(name) ? undefined : await this.#failureOf(number, options.signal);
     if (failure) return notScanned(name, failure);
@@ -321,6 +325,8 @@ export class Library implements AsyncDisposable {
         sync: this.#sync,
         removal: this.#removal,
         moves: this.#moves,
+        source,
+        hidden: this.#hidden,
         isUp: () => isUp(name),
         clock,
       },

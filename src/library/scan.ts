@@ -3,16 +3,18 @@ import { Limiter, orAborted } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { SCAN_FOLDERS_MAX } from "../base/limits.ts";
+import type { Origin } from "../origins/origin.ts";
 import type { Index } from "../store/index.ts";
 import type { Committer } from "./committer.ts";
 import { judgeDeletions } from "./deletion_guard.ts";
 import type { FolderSync } from "./folder_sync.ts";
-import { noCounts, readOriginState, type ScanCounts } from "./library_meta.ts";
+import { noCounts, readCounters, readOriginState, type ScanCounts } from "./library_meta.ts";
 import type { Moves } from "./moves.ts";
 import type { Namespace } from "./namespace.ts";
 import { nextTurn } from "./next_turn.ts";
 import { ROOT_ID } from "./node_id.ts";
 import { type Missed, NEVER_LISTED, type Removal } from "./removal.ts";
+import { TreeScan } from "./tree_scan.ts";
 
 /** Folders of one scan that are listed or wait to be committed. */
 const FOLDERS_UNDER_WAY_MAX = 256;
@@ -71,13 +73,17 @@ export interface OriginScanParts {
   sync: FolderSync;
   removal: Removal;
   moves: Moves;
+  /** The origin itself, and names that are left out. */
+  source: Origin;
+  hidden: ReadonlySet<string>;
   /** Whether the origin is not known to be down. */
   isUp: () => boolean;
   clock: Clock;
 }
 
 /**
- * One walk over one origin, folder by folder from the root, breadth first.
+ * One walk over one origin, folder by folder from the root, breadth first; where the origin can list
+ * all that it has at once, that comes first, and only what it left open is walked.
  *
  * Each folder's changes are committed with the mark that this scan has listed it, so that an
  * interrupted scan goes on where it stopped. Only the ids of folders that are yet to be listed are
@@ -150,6 +156,7 @@ export class OriginScan {
    * listed is among the report's errors.
    */
   async run(): Promise<OriginScanReport> {
+    await this.#goThroughTree();
     const workers = Array.from({ length: FOLDERS_UNDER_WAY_MAX }, () => this.#work());
     await Promise.all(workers);
     await this.#flushed;
@@ -171,6 +178,36 @@ export class OriginScan {
       resumed: this.#resumed,
       errors: this.#errors,
     };
+  }
+
+  /** Has the walk begin where one listing of everything ended, if the origin can give one. */
+  async #goThroughTree(): Promise<void> {
+    const { committer, index, namespace, source, sync, hidden } = this.#parts;
+    const listTree = source.listTree?.bind(source);
+    if (!listTree) return;
+    const { signal } = this.#options;
+    const tree = new TreeScan({
+      ...{ committer, namespace, sync, hidden, origin: this.#origin.number },
+      firstNewId: readCounters(index).nextId,
+      page: async (cursor) => {
+        if (this.#isOver() || this.#isDown()) throw this.#givenUp();
+        return await orAborted(listTree(cursor, { signal, isBackground: true }), signal);
+      },
+      isListed: (folder) => this.#isListed(folder),
+      onListed: (folder, outcome) => {
+        if (outcome.replaced) this.#replacedIn.add(folder);
+        this.#report(false);
+      },
+    });
+    try {
+      this.#queue = await tree.run();
+    } catch (error) {
+      if (signal.aborted) return;
+      // It cannot after all: the walk begins at the root.
+      if (error instanceof MusicfsError && error.code === "invalid") return;
+      this.#queue = [];
+      await this.#failed(ROOT_ID, error);
+    }
   }
 
   /** Takes folders from the queue until it is empty and nobody can add to it any more. */

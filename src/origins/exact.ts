@@ -9,7 +9,11 @@ export function exact(origin: Origin): Origin {
 }
 
 class Exact implements Origin {
-  constructor(readonly inner: Origin) {}
+  readonly listTree?: NonNullable<Origin["listTree"]>;
+
+  constructor(readonly inner: Origin) {
+    if (inner.listTree) this.listTree = inner.listTree.bind(inner);
+  }
 
   get name(): string {
     return this.inner.name;

@@ -7,7 +7,7 @@ import type { WatchedOptions } from "./call_watcher.ts";
 import { exact } from "./exact.ts";
 import type { OriginKind } from "./health.ts";
 import type { HealthMonitor } from "./health_monitor.ts";
-import type { Origin, OriginEntry, OriginFile } from "./origin.ts";
+import type { Origin, OriginEntry, OriginFile, TreePage } from "./origin.ts";
 import { PartialRead } from "./partial_read.ts";
 import { Places } from "./places.ts";
 import { retrying } from "./retrying.ts";
@@ -93,6 +93,8 @@ export class GuardedOrigin implements Origin {
   /** One attempt: time limit, exact length, health. */
   readonly #attempts: Origin;
 
+  readonly listTree?: NonNullable<Origin["listTree"]>;
+
   constructor(readonly raw: Origin, options: GuardOptions) {
     const { kind, clock, health } = options;
     const stallMs = STALL_MS[kind];
@@ -100,7 +102,13 @@ export class GuardedOrigin implements Origin {
       ? { clock, stallMs, bytesPerSecondMin: LOCAL_BYTES_PER_SECOND_MIN }
       : { clock, stallMs };
     this.#options = options;
-    this.#attempts = health.watching(raw, { kind, calls: exact(timeLimited(raw, limits)) });
+    const attempts = health.watching(raw, { kind, calls: exact(timeLimited(raw, limits)) });
+    this.#attempts = attempts;
+    const { listTree } = attempts;
+    if (listTree) {
+      this.listTree = (cursor, call) =>
+        this.#listPage((guarded) => listTree.call(attempts, cursor, guarded), call);
+    }
   }
 
   get name(): string {
@@ -112,6 +120,20 @@ export class GuardedOrigin implements Origin {
     this.counters.lists += 1;
     try {
       yield* this.#attempts.list(folder, place.options);
+    } catch (error) {
+      this.#failed(error, options);
+      throw error;
+    }
+  }
+
+  async #listPage(
+    call: (options: WatchedOptions) => Promise<TreePage>,
+    options: WatchedOptions,
+  ): Promise<TreePage> {
+    using place = await this.#enter(this.#lists, options);
+    this.counters.lists += 1;
+    try {
+      return await call(place.options);
     } catch (error) {
       this.#failed(error, options);
       throw error;

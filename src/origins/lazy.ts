@@ -1,7 +1,15 @@
 import type { ByteRange } from "../base/bytes.ts";
 import { orAborted } from "../base/concurrency.ts";
+import { MusicfsError } from "../base/errors.ts";
 import type { OpenedOrigin } from "./open.ts";
-import type { CallOptions, OriginEntry, OriginFile } from "./origin.ts";
+import type {
+  CallOptions,
+  Origin,
+  OriginEntry,
+  OriginFile,
+  TreeCursor,
+  TreePage,
+} from "./origin.ts";
 
 /**
  * An origin whose code is loaded with its first call. A client library takes up to 0.3 s to load: a
@@ -11,14 +19,30 @@ export class LazyOrigin implements OpenedOrigin {
   readonly #open: () => Promise<OpenedOrigin>;
   #opened: Promise<OpenedOrigin> | undefined;
 
-  /** `open` is called once, and again only if it failed. */
-  constructor(readonly name: string, open: () => Promise<OpenedOrigin>) {
+  readonly listTree?: NonNullable<Origin["listTree"]>;
+
+  /** `open` is called once, and again only if it failed; `listsTree`: what it opens can do that. */
+  constructor(
+    readonly name: string,
+    open: () => Promise<OpenedOrigin>,
+    { listsTree = false }: { listsTree?: boolean } = {},
+  ) {
     this.#open = open;
+    if (listsTree) this.listTree = this.#listTree.bind(this);
   }
 
   async *list(folder: string, options: CallOptions): AsyncIterable<OriginEntry> {
     const origin = await this.#origin(options);
     yield* origin.list(folder, options);
+  }
+
+  async #listTree(cursor: TreeCursor | undefined, options: CallOptions): Promise<TreePage> {
+    const origin = await this.#origin(options);
+    if (origin.listTree) return await origin.listTree(cursor, options);
+    throw new MusicfsError("invalid", `Cannot list all of ${this.name} at once`, {
+      op: "origin.list",
+      subject: this.name,
+    });
   }
 
   async stat(path: string, options: CallOptions): Promise<OriginEntry> {

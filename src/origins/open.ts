@@ -48,7 +48,7 @@ export async function openOrigin(
       return new LazyOrigin(address.name, async () => {
         const { S3Origin } = await import("./s3.ts");
         return S3Origin.open(address, options);
-      });
+      }, { listsTree: true });
     case "sftp":
       parseSftpUrl(address.url);
       return new LazyOrigin(address.name, async () => {

@@ -25,6 +25,24 @@ export interface OriginFile {
   version: string;
 }
 
+/** Where a listing of everything goes on; only the origin that gave it out knows what it means. */
+export interface TreeCursor {
+  token: string;
+  last: string;
+}
+
+/** A part of everything that an origin holds. */
+export interface TreePage {
+  /**
+   * In the order of the bytes of their paths, where those of folders have a `/` at their end: what
+   * lies below a folder stands together. A folder with something in it need not be named, and a
+   * file may be named beside a folder of the same path, which is then what is meant.
+   */
+  entries: OriginEntry[];
+  /** Where the next page begins; undefined on the last one. */
+  next: TreeCursor | undefined;
+}
+
 /** What every call on an origin accepts. */
 export interface CallOptions {
   /** Ends the call early; it then throws the signal's reason. */
@@ -55,6 +73,14 @@ export interface Origin {
    * iteration ends without an error the listing was complete; entries may be deleted on its word.
    */
   list(folder: string, options: CallOptions): AsyncIterable<OriginEntry>;
+
+  /**
+   * One page of all that lies below the root, for origins that can tell it much cheaper than folder
+   * by folder; the first page has no cursor. Together the pages say what `list` says of each folder.
+   *
+   * Throws `invalid` where that turns out not to be possible: `list` then is.
+   */
+  listTree?(cursor: TreeCursor | undefined, options: CallOptions): Promise<TreePage>;
 
   /** Describes one name. Throws `not_found` if it is missing. */
   stat(path: string, options: CallOptions): Promise<OriginEntry>;

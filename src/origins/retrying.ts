@@ -53,8 +53,15 @@ export function retryWaitMs(middleMs: number, chance: number): number {
 class Retrying implements Origin {
   readonly #options: RetryOptions;
 
+  readonly listTree?: NonNullable<Origin["listTree"]>;
+
   constructor(readonly inner: Origin, options: RetryOptions) {
     this.#options = options;
+    const { listTree } = inner;
+    if (listTree) {
+      this.listTree = (cursor, call) =>
+        this.#again(() => listTree.call(inner, cursor, call), call.signal);
+    }
   }
 
   get name(): string {
@@ -80,15 +87,8 @@ class Retrying implements Origin {
     }
   }
 
-  async stat(path: string, options: CallOptions): Promise<OriginEntry> {
-    const retries = new Retries(this.#options, options.signal);
-    for (;;) {
-      try {
-        return await this.inner.stat(path, options);
-      } catch (error) {
-        await retries.wait(error);
-      }
-    }
+  stat(path: string, options: CallOptions): Promise<OriginEntry> {
+    return this.#again(() => this.inner.stat(path, options), options.signal);
   }
 
   async read(
@@ -115,6 +115,17 @@ class Retrying implements Origin {
           done += error.received.length;
           retries.progressed();
         }
+        await retries.wait(error);
+      }
+    }
+  }
+
+  async #again<T>(call: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    const retries = new Retries(this.#options, signal);
+    for (;;) {
+      try {
+        return await call();
+      } catch (error) {
         await retries.wait(error);
       }
     }

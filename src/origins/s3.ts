@@ -1,7 +1,14 @@
 import type { ByteRange } from "../base/bytes.ts";
 import type { Log } from "../base/log.ts";
 import type { OpenOptions, OriginAddress } from "./open.ts";
-import type { CallOptions, Origin, OriginEntry, OriginFile } from "./origin.ts";
+import type {
+  CallOptions,
+  Origin,
+  OriginEntry,
+  OriginFile,
+  TreeCursor,
+  TreePage,
+} from "./origin.ts";
 import { PartialRead } from "./partial_read.ts";
 import { type S3Answer, S3Client } from "./s3_client.ts";
 import { s3Error, type S3Task } from "./s3_errors.ts";
@@ -12,6 +19,7 @@ import {
   FolderView,
   isNameInFolder,
   readPage,
+  readTree,
   type S3Page,
 } from "./s3_listing.ts";
 import { parseS3Url } from "./s3_url.ts";
@@ -47,6 +55,8 @@ export class S3Origin implements Origin, AsyncDisposable {
   readonly #log: Log;
   /** Whether keys that cannot be names were logged since the root was last listed. */
   #told = false;
+  /** Whether the server lists keys in the order of their bytes, as S3 does. */
+  #isOrdered = true;
 
   constructor(readonly name: string, { client, bucket, prefix, log }: S3OriginParts) {
     this.#client = client;
@@ -79,6 +89,27 @@ export class S3Origin implements Origin, AsyncDisposable {
     yield* view.finish();
     if (folder !== "" && view.keys === 0) throw await this.#whyNoFolder(folder, task, options);
     this.#tell(folder, view.skipped);
+  }
+
+  async listTree(cursor: TreeCursor | undefined, options: CallOptions): Promise<TreePage> {
+    options.signal.throwIfAborted();
+    const task = this.#task("s3.list", "");
+    const { token, last } = cursor ?? { token: undefined, last: "" };
+    const asked = { ...options, task, keysMax: PAGE_KEYS_MAX, isFlat: true };
+    const page = this.#isOrdered ? await this.#page(this.#prefix, token, asked) : undefined;
+    const part = page && readTree(page, { root: this.#prefix, last });
+    if (!page || !part || page.prefixes.length > 0) {
+      this.#isOrdered = false;
+      throw s3Error(task, "invalid", "its keys do not come in the order of their bytes");
+    }
+    const { nextToken } = page;
+    if (nextToken !== undefined && nextToken === token) {
+      throw s3Error(task, "unavailable", "its listing does not get on");
+    }
+    if (cursor === undefined) this.#told = false;
+    this.#tell("everywhere", part.skipped);
+    const next = nextToken === undefined ? undefined : { token: nextToken, last: part.last };
+    return { entries: part.entries, next };
   }
 
   async stat(path: string, options: CallOptions): Promise<OriginEntry> {
@@ -148,8 +179,8 @@ export class S3Origin implements Origin, AsyncDisposable {
   }
 
   async #page(prefix: string, token: string | undefined, options: PageOptions): Promise<S3Page> {
-    const { task, keysMax } = options;
-    const answer = await this.#client.list({ prefix, token, keysMax }, options);
+    const { task, keysMax, isFlat = false } = options;
+    const answer = await this.#client.list({ prefix, token, keysMax, isFlat }, options);
     const result = readPage(answer, { bucket: this.#bucket, prefix });
     if ("page" in result) return result.page;
     throw s3Error(task, "unavailable", result.reason);
@@ -186,6 +217,7 @@ export class S3Origin implements Origin, AsyncDisposable {
 interface PageOptions extends CallOptions {
   task: S3Task;
   keysMax: number;
+  isFlat?: boolean;
 }
 
 /** Sees that a listing gets on: servers have been known to answer with the same page for ever. */

@@ -63,6 +63,8 @@ export interface S3ListRequest {
   /** Where the page begins; undefined for the first. */
   token: string | undefined;
   keysMax: number;
+  /** Names all keys below the prefix, not only what is before the next `/`. */
+  isFlat?: boolean;
 }
 
 /** Bytes of one version of an object. */
@@ -113,15 +115,15 @@ export class S3Client implements AsyncDisposable {
       : new S3Credentials({ profile: address.profile, env, clock, chain });
   }
 
-  /** Asks for a page of a listing, with `/` as its delimiter and keys in the server's own encoding. */
+  /** Asks for a page of a listing, keys in the server's own encoding. */
   async list(
-    { prefix, token, keysMax }: S3ListRequest,
+    { prefix, token, keysMax, isFlat = false }: S3ListRequest,
     options: S3CallOptions,
   ): Promise<ListObjectsV2CommandOutput> {
     const input = {
       Bucket: this.#options.address.bucket,
       ...(token === undefined ? {} : { ContinuationToken: token }),
-      Delimiter: "/",
+      ...(isFlat ? {} : { Delimiter: "/" }),
       EncodingType: "url",
       MaxKeys: keysMax,
       Prefix: prefix,

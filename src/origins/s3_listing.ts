@@ -19,6 +19,8 @@ export interface S3Page {
   prefixes: string[];
   /** Names that are not UTF-8; they are left out. */
   undecodable: number;
+  /** Below the prefix, what such a name has before its last `/` that can be read, with that. */
+  folders: string[];
   /** Where the next page begins; undefined on the last one. */
   nextToken: string | undefined;
 }
@@ -44,7 +46,13 @@ export function readPage(
   { bucket, prefix }: { bucket: string; prefix: string },
 ): PageOrReason {
   const { Contents = [], CommonPrefixes = [] } = answer;
-  const page: S3Page = { objects: [], prefixes: [], undecodable: 0, nextToken: undefined };
+  const page: S3Page = {
+    objects: [],
+    prefixes: [],
+    undecodable: 0,
+    folders: [],
+    nextToken: undefined,
+  };
   const decode = answer.EncodingType === "url" ? urlDecoded : (text: string) => text;
   const isOther = (given: string | undefined, asked: string): boolean =>
     given !== undefined && given !== asked && decode(given) !== asked;
@@ -57,8 +65,11 @@ export function readPage(
       return { reason: "it lists a key without a name" };
     }
     const key = decode(encoded);
-    if (key === undefined) page.undecodable += 1;
-    else if (!key.startsWith(prefix)) return { reason: "it lists keys that were not asked for" };
+    if (key === undefined) {
+      page.undecodable += 1;
+      const folder = folderOfUndecodable(encoded, decode);
+      if (folder.length > prefix.length && folder.startsWith(prefix)) page.folders.push(folder);
+    } else if (!key.startsWith(prefix)) return { reason: "it lists keys that were not asked for" };
     else if (!("Key" in listed)) page.prefixes.push(key);
     else {
       const object = objectOf(key, listed);
@@ -113,6 +124,61 @@ function urlDecoded(text: string): string | undefined {
     if (error instanceof URIError) return undefined;
     throw error;
   }
+}
+
+/** The longest part of a key that ends with a `/` and is UTF-8; "" if there is none. */
+function folderOfUndecodable(
+  encoded: string,
+  decode: (text: string) => string | undefined,
+): string {
+  let folder = "";
+  for (let cut = encoded.indexOf("/"); cut >= 0; cut = encoded.indexOf("/", cut + 1)) {
+    const decoded = decode(encoded.slice(0, cut + 1));
+    if (decoded === undefined) break;
+    folder = decoded;
+  }
+  return folder;
+}
+
+/** A page of all keys below a prefix, as entries. */
+export interface S3TreePart {
+  /** As `TreePage` has them. */
+  entries: OriginEntry[];
+  /** Keys that cannot be names. */
+  skipped: number;
+  last: string;
+}
+
+/**
+ * Turns a page of all keys into entries; undefined if it is not in order, or does not come after
+ * the key `last`, "" for the first page: then what lies below a folder may be anywhere.
+ *
+ * A key that cannot be a name shows the folders on its way, as it does in their listings.
+ */
+export function readTree(page: S3Page, { root, last }: { root: string; last: string }):
+  | S3TreePart
+  | undefined {
+  const part: S3TreePart = { entries: [], skipped: page.undecodable, last };
+  for (const { key } of page.objects) {
+    if (part.last !== "" && compareKeys(part.last, key) >= 0) return undefined;
+    part.last = key;
+  }
+  const all: (S3Object | string)[] = page.folders.length === 0
+    ? page.objects
+    : [...page.objects, ...page.folders].sort((a, b) => compareKeys(keyOf(a), keyOf(b)));
+  for (const one of all) {
+    const path = keyOf(one).slice(root.length);
+    if (path === "") continue;
+    const isMarker = path.endsWith("/");
+    const names = (isMarker ? path.slice(0, -1) : path).split("/");
+    const bad = names.findIndex((name) => !isNameInFolder(name));
+    if (bad >= 0) part.skipped += 1;
+    if (bad > 0) part.entries.push(folderEntry(names.slice(0, bad).join("/")));
+    if (bad >= 0) continue;
+    if (isMarker || typeof one === "string") part.entries.push(folderEntry(names.join("/")));
+    else part.entries.push(fileEntry(path, one));
+  }
+  return part;
 }
 
 /**

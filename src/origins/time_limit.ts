@@ -3,7 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { WatchedOptions } from "./call_watcher.ts";
 import { letGo, LinkedAbort } from "./linked_abort.ts";
-import type { Origin, OriginEntry, OriginFile } from "./origin.ts";
+import type { Origin, OriginEntry, OriginFile, TreePage } from "./origin.ts";
 
 /** How long a call may go without progress. */
 export interface TimeLimits {
@@ -29,7 +29,15 @@ export function timeLimited(origin: Origin, limits: TimeLimits): Origin {
 }
 
 class TimeLimited implements Origin {
-  constructor(readonly inner: Origin, readonly limits: TimeLimits) {}
+  readonly listTree?: NonNullable<Origin["listTree"]>;
+
+  constructor(readonly inner: Origin, readonly limits: TimeLimits) {
+    const { listTree } = inner;
+    if (listTree) {
+      this.listTree = (cursor, options) =>
+        this.#page((limited) => listTree.call(inner, cursor, limited), options);
+    }
+  }
 
   get name(): string {
     return this.inner.name;
@@ -70,6 +78,20 @@ class TimeLimited implements Origin {
       onStall: () => stalled("describe", `"${path}" of ${this.name}`, stallMs),
     });
     return await call.wait(this.inner.stat(path, call.options));
+  }
+
+  async #page(
+    call: (options: WatchedOptions) => Promise<TreePage>,
+    options: WatchedOptions,
+  ): Promise<TreePage> {
+    options.signal.throwIfAborted();
+    const { stallMs } = this.limits;
+    using limited = new LimitedCall<TreePage>(this.limits, {
+      stallMs,
+      options,
+      onStall: () => stalled("list", `everything of ${this.name}`, stallMs),
+    });
+    return await limited.wait(call(limited.options));
   }
 
   async read(

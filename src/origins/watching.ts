@@ -26,8 +26,15 @@ interface Call {
 export class Watching implements Origin {
   readonly #observer: Observer;
 
+  readonly listTree?: NonNullable<Origin["listTree"]>;
+
   constructor(readonly inner: Origin, observer: Observer) {
     this.#observer = observer;
+    const { listTree } = inner;
+    if (listTree) {
+      this.listTree = (cursor, options) =>
+        this.#watch((seen) => listTree.call(inner, cursor, seen), options);
+    }
   }
 
   get name(): string {
@@ -46,6 +53,21 @@ export class Watching implements Origin {
       throw error;
     }
     sight.answered();
+  }
+
+  async #watch<T>(
+    call: (options: CallOptions) => Promise<T>,
+    options: CallOptions,
+  ): Promise<T> {
+    const sight = new Sight("", { observer: this.#observer, options });
+    try {
+      const result = await call(sight.options);
+      sight.answered();
+      return result;
+    } catch (error) {
+      if (!(error instanceof MusicfsError && error.code === "invalid")) sight.threw(error);
+      throw error;
+    }
   }
 
   async stat(path: string, options: CallOptions): Promise<OriginEntry> {

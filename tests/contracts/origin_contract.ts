@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type ErrorCode, MusicfsError } from "../../src/base/errors.ts";
-import type { Origin, OriginEntry } from "../../src/origins/origin.ts";
+import { TreeFold } from "../../src/library/tree_fold.ts";
+import type { Origin, OriginEntry, TreeCursor } from "../../src/origins/origin.ts";
 
 /** What an origin under test is to hold: bytes of a file, a link's target, or an empty folder. */
 export type Held = Uint8Array<ArrayBuffer> | { target: string } | "folder";
@@ -122,6 +123,47 @@ export function testOriginContract(
     const file = await fixture.origin.stat("a/song.flac", noSignal());
     await fixture.remove("a/song.flac");
     await rejectsWith("not_found", fixture.origin.read(file, { offset: 0, length: 8 }, noSignal()));
+  });
+
+  Deno.test(`${kind}.listTree(), where there is one, says what list() does`, async () => {
+    await using fixture = await open({
+      "a/song.flac": song,
+      "a-1": song,
+      "a/b/deep.flac": song,
+      "a/b-1": song,
+      "a/b/c/d/e": song,
+      "a/empty": "folder",
+      "empty": "folder",
+      "\u{1F3B5}/x": song,
+      "\uFF01/x": song,
+      ...Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`many/${i}`, song])),
+      ...(symlinks ? { "a/link": { target: "song.flac" } } : {}),
+    });
+    const { origin } = fixture;
+    if (!origin.listTree) return;
+    const fold = new TreeFold(new Set());
+    let cursor: TreeCursor | undefined;
+    do {
+      const page = await origin.listTree(cursor, noSignal());
+      for (const entry of page.entries) fold.take(entry);
+      cursor = page.next;
+    } while (cursor);
+    const found = new Map(fold.finish().map(({ path, listing }) => [path, listing]));
+    const visit = async (folder: string): Promise<void> => {
+      const listing = found.get(folder);
+      assert(listing, `${folder} is missing`);
+      found.delete(folder);
+      const expected = await list(origin, folder);
+      const entries = Array.from({ length: listing.count }, (_, place) => listing.at(place));
+      const isTimed = expected.some(({ kind, mtimeNs }) => kind === "folder" && mtimeNs !== 0n);
+      assert(!isTimed, "folders of a tree have no times");
+      assert.deepEqual(entries.sort((a, b) => a.path < b.path ? -1 : 1), expected);
+      for (const entry of expected) if (entry.kind === "folder") await visit(entry.path);
+    };
+    await visit("");
+    assert.deepEqual([...found.keys()], []);
+    const signal = AbortSignal.abort(new Error("enough"));
+    await assert.rejects(origin.listTree(undefined, { signal }), /enough/);
   });
 
   Deno.test(`${kind} throws the signal's reason when it has ended`, async () => {

@@ -10,7 +10,7 @@ import type { Origin } from "../../src/origins/origin.ts";
 import { retrying } from "../../src/origins/retrying.ts";
 import { timeLimited } from "../../src/origins/time_limit.ts";
 import { FaultyOrigin } from "../support/faults.ts";
-import { MemoryOrigin } from "../support/memory_origin.ts";
+import { MemoryBucket } from "../support/memory_origin.ts";
 import { VirtualClock } from "../support/virtual_clock.ts";
 import { type Held, type OriginFixture, testOriginContract } from "./origin_contract.ts";
 
@@ -24,7 +24,7 @@ function fixture(
   held: Record<string, Held>,
   wrap: (inner: Origin, clock: VirtualClock) => Origin,
 ): OriginFixture {
-  const inner = new MemoryOrigin("memory");
+  const inner = new MemoryBucket("memory");
   for (const [path, what] of Object.entries(held)) {
     if (what === "folder") inner.putFolder(path);
     else if (what instanceof Uint8Array) inner.put(path, what);
@@ -78,5 +78,5 @@ testWrapper("retrying(failover()) over guarded origins", (inner, clock) => {
 
 testWrapper("LazyOrigin", (inner) => {
   const opened = Object.assign(inner, { [Symbol.asyncDispose]: () => Promise.resolve() });
-  return new LazyOrigin(inner.name, () => Promise.resolve(opened));
+  return new LazyOrigin(inner.name, () => Promise.resolve(opened), { listsTree: true });
 });

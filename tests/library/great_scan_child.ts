@@ -14,7 +14,12 @@ import { openEnvironment } from "../../src/store/lmdb.ts";
 import { SyntheticOrigin } from "./synthetic_origin.ts";
 
 const [dir = "", folders = "0", files = "0", latencyMs = "0", walk = ""] = Deno.args;
-const tree = { folders: Number(folders), files: Number(files), latencyMs: Number(latencyMs) };
+const tree = {
+  folders: Number(folders),
+  files: Number(files),
+  latencyMs: Number(latencyMs),
+  listsTree: walk !== "walk",
+};
 await using index = openEnvironment({
   dir,
   shared: new SharedArrayBuffer(4),
@@ -98,6 +103,7 @@ const line = JSON.stringify({
   commits: index.generation(),
   commitMs,
   lists: origin.lists,
+  pages: origin.pages,
   runningMax: origin.runningMax,
   startRssMiB: startRss / MiB,
   peakRssMiB: peak.rss / MiB,

@@ -1,5 +1,12 @@
 import { MusicfsError } from "../../src/base/errors.ts";
-import type { CallOptions, Origin, OriginEntry, OriginFile } from "../../src/origins/origin.ts";
+import type {
+  CallOptions,
+  Origin,
+  OriginEntry,
+  OriginFile,
+  TreeCursor,
+  TreePage,
+} from "../../src/origins/origin.ts";
 
 /** How a synthetic tree is built: `folders` folders of `files` files each; 0 folders: all in one. */
 export interface SyntheticTree {
@@ -7,6 +14,8 @@ export interface SyntheticTree {
   files: number;
   /** Wait before a listing or a look at a file is answered, in ms of real time. */
   latencyMs?: number;
+  /** Whether it can tell all of it at once. */
+  listsTree?: boolean;
 }
 
 /** Names that come in one answer of the origin, as those of a bucket do. */
@@ -16,10 +25,15 @@ const PAGE = 1_000;
 export class SyntheticOrigin implements Origin {
   lists = 0;
   stats = 0;
+  pages = 0;
   running = 0;
   runningMax = 0;
 
-  constructor(readonly name: string, readonly tree: SyntheticTree) {}
+  readonly listTree?: NonNullable<Origin["listTree"]>;
+
+  constructor(readonly name: string, readonly tree: SyntheticTree) {
+    if (tree.listsTree) this.listTree = this.#listTree.bind(this);
+  }
 
   async *list(folder: string, { signal }: CallOptions): AsyncIterable<OriginEntry> {
     this.lists += 1;
@@ -41,6 +55,22 @@ export class SyntheticOrigin implements Origin {
       if (i % PAGE === PAGE - 1) await new Promise((resolve) => setTimeout(resolve, 0));
       yield fileEntry(`${prefix}${padded(i)} a track of some name.flac`, i);
     }
+  }
+
+  /** One page after the other, without a delimiter, as a bucket tells it. */
+  async #listTree(cursor: TreeCursor | undefined, { signal }: CallOptions): Promise<TreePage> {
+    this.pages += 1;
+    await this.#wait(signal);
+    const { folders, files } = this.tree;
+    const total = Math.max(1, folders) * files;
+    const start = Number(cursor?.token ?? 0);
+    const end = Math.min(start + PAGE, total);
+    const entries: OriginEntry[] = [];
+    for (let i = start; i < end; i += 1) {
+      const prefix = folders === 0 ? "" : `album ${padded(Math.floor(i / files))}/`;
+      entries.push(fileEntry(`${prefix}${padded(i % files)} a track of some name.flac`, i % files));
+    }
+    return { entries, next: end < total ? { token: String(end), last: "" } : undefined };
   }
 
   async stat(path: string, { signal }: CallOptions): Promise<OriginEntry> {

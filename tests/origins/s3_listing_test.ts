@@ -31,6 +31,7 @@ Deno.test("readPage() gives objects, folders and where the next page begins", as
       }],
       prefixes: ["a/b c+/"],
       undecodable: 0,
+      folders: [],
       nextToken: "t&1=",
     },
   });
@@ -148,6 +149,7 @@ Deno.test("FolderView leaves out the folder's own marker and keys that cannot be
     objects: [object("a/"), object("a/.."), object("a/x")],
     prefixes: ["a//", "a/./", "a/y/"],
     undecodable: 1,
+    folders: [],
     nextToken: undefined,
   });
   entries.push(...view.finish());
@@ -186,6 +188,7 @@ function pagesOf(
       objects: page.filter(isObject).map((key) => ({ key, size: 1, mtimeNs: 0n, etag: "e" })),
       prefixes: page.filter((name) => !isObject(name)),
       undecodable: 0,
+      folders: [],
       nextToken: undefined,
     });
   }

@@ -3,7 +3,8 @@ import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { type ErrorCode, MusicfsError } from "../../src/base/errors.ts";
 import type { Log } from "../../src/base/log.ts";
 import { plainFields } from "../../src/base/log_fields.ts";
-import type { OriginEntry } from "../../src/origins/origin.ts";
+import { TreeFold } from "../../src/library/tree_fold.ts";
+import type { OriginEntry, TreeCursor } from "../../src/origins/origin.ts";
 import { PartialRead } from "../../src/origins/partial_read.ts";
 import { S3Origin } from "../../src/origins/s3.ts";
 import { type Held, type OriginFixture, testOriginContract } from "../contracts/origin_contract.ts";
@@ -31,6 +32,23 @@ testOriginContract("S3Origin at a server in memory", async (held) => {
     remove: (path) => Promise.resolve(fake.remove(path)),
   };
 }, { symlinks: false });
+
+/** Every folder and what is in it, from listings of everything. */
+async function treeOf(origin: S3Origin): Promise<Map<string, OriginEntry[]>> {
+  const fold = new TreeFold(new Set());
+  let cursor: TreeCursor | undefined;
+  do {
+    const page = await origin.listTree(cursor, noSignal());
+    for (const entry of page.entries) fold.take(entry);
+    cursor = page.next;
+  } while (cursor);
+  return new Map(
+    fold.finish().map(({ path, listing }) => [
+      path,
+      Array.from({ length: listing.count }, (_, place) => listing.at(place)),
+    ]),
+  );
+}
 
 Deno.test("S3Origin asks only for ListObjectsV2 and for objects, signed and at one bucket", async () => {
   await using fake = await FakeS3.start();
@@ -90,6 +108,78 @@ Deno.test("S3Origin.list() asks for a page only when the one before was taken", 
     if (path === "a") break;
   }
   assert.equal(fake.requests.length, 1);
+});
+
+Deno.test("S3Origin.listTree() makes of odd keys what list() makes of them", async () => {
+  await using fake = await FakeS3.start();
+  await using fixture = opened(fake, "m");
+  fake.pageKeysMax = 2;
+  const odd = ["../z", "/w", "a//b", "a/./c", "b/..", "b/c/../d", "d.", "e/", "e/f/", "g//", "x"];
+  for (const key of [...odd, "x-1", "x.", "x/y", "", "\uFF01/1", "\u{1F3B5}/1"]) {
+    fake.put(`m/${key}`, SONG);
+  }
+  fake.put("n/z", SONG);
+  const folders = await treeOf(fixture.origin);
+  for (const [path, entries] of folders) {
+    const byPath = (a: OriginEntry, b: OriginEntry): number => a.path < b.path ? -1 : 1;
+    assert.deepEqual(entries.sort(byPath), (await list(fixture.origin, path)).sort(byPath), path);
+  }
+  const paths = ["", "a", "b", "b/c", "e", "e/f", "g", "x", "\u{1F3B5}", "\uFF01"];
+  assert.deepEqual([...folders.keys()].sort(), paths.sort());
+});
+
+Deno.test("S3Origin.listTree() shows the folder of a key that is not UTF-8", async () => {
+  await using fake = await FakeS3.start();
+  await using fixture = opened(fake);
+  const keys = contents("a/x", 1).replace("a/x", "a/b/%FFc/d") + contents("b", 1);
+  fake.answer = ({ query }) =>
+    query.has("delimiter") ? undefined : {
+      status: 200,
+      body: listing("<KeyCount>2</KeyCount><IsTruncated>false</IsTruncated>" + keys),
+    };
+  const folders = await treeOf(fixture.origin);
+  assert.deepEqual([...folders.keys()].sort(), ["", "a", "a/b"]);
+});
+
+Deno.test("S3Origin.listTree() is invalid where keys come in another order; list() goes on", async () => {
+  const disordered = [["b", "a"], ["a", "a"], ["\u{1F3B5}", "\uFF01"]] as const;
+  for (const [first, second] of disordered) {
+    await using fake = await FakeS3.start();
+    await using fixture = opened(fake);
+    const page = (key: string, more: string): FakeAnswer => ({
+      status: 200,
+      body: listing(`<KeyCount>1</KeyCount>${more}${contents(key, 1)}`),
+    });
+    const more = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>";
+    fake.answer = ({ query }) =>
+      query.has("continuation-token")
+        ? page(second, "<IsTruncated>false</IsTruncated>")
+        : page(first, more);
+    await rejects("invalid", treeOf(fixture.origin), /order/);
+    fake.answer = () => undefined;
+    fake.put("x", SONG);
+    await rejects("invalid", treeOf(fixture.origin), /order/);
+    assert.deepEqual((await list(fixture.origin, "")).map(({ path }) => path), ["x"]);
+  }
+});
+
+Deno.test("S3Origin.listTree() never takes garbage for an empty or complete listing", async () => {
+  await using fake = await FakeS3.start();
+  await using fixture = opened(fake);
+  const token = "<NextContinuationToken>t</NextContinuationToken>";
+  const bad = [
+    "",
+    "<KeyCount>0</KeyCount>",
+    "<KeyCount>1</KeyCount><IsTruncated>false</IsTruncated>",
+    "<KeyCount>0</KeyCount><IsTruncated>true</IsTruncated>",
+    `<KeyCount>0</KeyCount><IsTruncated>true</IsTruncated>${token}`,
+  ];
+  for (const body of bad) {
+    fake.answer = () => ({ status: 200, body: listing(body) });
+    await rejects("unavailable", treeOf(fixture.origin), /listing/);
+  }
+  fake.answer = () => errorAnswer(404, "NoSuchBucket");
+  await rejects("not_found", treeOf(fixture.origin), /the bucket does not exist/);
 });
 
 Deno.test("S3Origin takes an empty prefix for an empty folder, a missing bucket for no answer", async () => {

@@ -123,10 +123,11 @@ export class FakeS3 implements AsyncDisposable {
   #list(query: ReadonlyMap<string, string>): FakeAnswer {
     const prefix = query.get("prefix") ?? "";
     const after = query.get("continuation-token");
+    const isFlat = query.get("delimiter") !== "/";
     const names = new Set<string>();
     for (const key of this.#objects.keys()) {
       if (!key.startsWith(prefix)) continue;
-      const cut = key.indexOf("/", prefix.length);
+      const cut = isFlat ? -1 : key.indexOf("/", prefix.length);
       names.add(cut < 0 ? key : key.slice(0, cut + 1));
     }
     const sorted = [...names].sort(byUtf8);
@@ -144,14 +145,14 @@ export class FakeS3 implements AsyncDisposable {
       body: listing(
         `<Prefix>${encoded(prefix)}</Prefix><KeyCount>${page.length}</KeyCount>` +
           `<IsTruncated>${next !== ""}</IsTruncated>${next}` +
-          page.map((name) => this.#listed(name, prefix)).join(""),
+          page.map((name) => this.#listed(name, { prefix, isFlat })).join(""),
       ),
     };
   }
 
-  #listed(name: string, prefix: string): string {
+  #listed(name: string, { prefix, isFlat }: { prefix: string; isFlat: boolean }): string {
     const object = this.#objects.get(name);
-    if (!object || name.indexOf("/", prefix.length) >= 0) {
+    if (!object || (!isFlat && name.indexOf("/", prefix.length) >= 0)) {
       return `<CommonPrefixes><Prefix>${encoded(name)}</Prefix></CommonPrefixes>`;
     }
     return contents(name, object.bytes.length, { etag: object.etag, time: object.time });

@@ -1,6 +1,14 @@
+import { Buffer } from "node:buffer";
 import type { ByteRange } from "../../src/base/bytes.ts";
 import { MusicfsError } from "../../src/base/errors.ts";
-import type { CallOptions, Origin, OriginEntry, OriginFile } from "../../src/origins/origin.ts";
+import type {
+  CallOptions,
+  Origin,
+  OriginEntry,
+  OriginFile,
+  TreeCursor,
+  TreePage,
+} from "../../src/origins/origin.ts";
 
 /** One `read()` as it reached the origin. */
 export interface ReadCall extends ByteRange {
@@ -84,6 +92,11 @@ export class MemoryOrigin implements Origin {
         subject: folder,
       });
     }
+    yield* this.entriesIn(folder, { signal });
+  }
+
+  /** What lies directly in a folder. */
+  *entriesIn(folder: string, { signal }: CallOptions): Iterable<OriginEntry> {
     const prefix = folder === "" ? "" : `${folder}/`;
     for (const [path, node] of [...this.#nodes]) {
       signal.throwIfAborted();
@@ -164,4 +177,44 @@ async function untilOpen(gate: Promise<void>, signal: AbortSignal): Promise<void
   } finally {
     signal.removeEventListener("abort", abort);
   }
+}
+
+/** A memory origin that can list all that it holds at once, as a bucket can. */
+export class MemoryBucket extends MemoryOrigin {
+  /** Entries of a page. */
+  pageEntries = 7;
+  /** Pages that were given out. */
+  pages = 0;
+
+  listTree(cursor: TreeCursor | undefined, options: CallOptions): Promise<TreePage> {
+    return Promise.try(() => this.#page(cursor, options));
+  }
+
+  #page(cursor: TreeCursor | undefined, options: CallOptions): TreePage {
+    options.signal.throwIfAborted();
+    this.pages += 1;
+    const all = everything(this, "", options);
+    const rest = cursor ? all.filter((entry) => byBytes(orderOf(entry), cursor.last) > 0) : all;
+    const entries = rest.slice(0, this.pageEntries);
+    const last = entries.at(-1);
+    const isLast = entries.length === rest.length || last === undefined;
+    return { entries, next: isLast ? undefined : { token: "more", last: orderOf(last) } };
+  }
+}
+
+function everything(origin: MemoryBucket, folder: string, options: CallOptions): OriginEntry[] {
+  const entries: OriginEntry[] = [];
+  for (const entry of origin.entriesIn(folder, options)) {
+    entries.push(entry);
+    if (entry.kind === "folder") entries.push(...everything(origin, entry.path, options));
+  }
+  return entries.sort((a, b) => byBytes(orderOf(a), orderOf(b)));
+}
+
+function orderOf({ path, kind }: OriginEntry): string {
+  return kind === "folder" ? `${path}/` : path;
+}
+
+function byBytes(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
