@@ -8,6 +8,7 @@ import { sweep } from "../store/sweep.ts";
 import type { Cache } from "./cache.ts";
 import type { OriginScanResult } from "./cache_commands.ts";
 import type { ScanRuns } from "./scan_runs.ts";
+import { hookName, keepHook } from "./hooks.ts";
 import { keepPins } from "./keep_pins.ts";
 import type { Pins } from "./pins.ts";
 import { selfCommand } from "./self_command.ts";
@@ -28,6 +29,9 @@ export interface BackgroundParts {
   cache: Cache;
   scans: ScanRuns;
   pins: Pins;
+  /** What hooks are given of the daemon. */
+  mountpoint: string;
+  environment: Readonly<Record<string, string>>;
   clock: Clock;
   log: Log;
 }
@@ -36,6 +40,10 @@ export interface BackgroundParts {
 export function startBackgroundTasks(parts: BackgroundParts): SupervisedTasks {
   const { cache, pins, clock, log } = parts;
   const tasks = new SupervisedTasks(clock, log);
+  // Before the first scan, which they are to hear of.
+  for (const hook of cache.config.hooks) {
+    tasks.start(`hook ${hookName(hook)}`, (signal) => keepHook(hook, { ...parts, signal }));
+  }
   tasks.start("flush", (signal) => flushRegularly(parts, signal));
   tasks.start("sweep", (signal) => sweepOnce(parts, signal));
   // Before the first scan: what it lists is watched from then on.

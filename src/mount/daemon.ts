@@ -103,7 +103,9 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   stopWith(mount, { stop, log });
   log.info(`Mounted at ${mountpoint}`, { cache: config.cacheDir, pid });
   notify(`READY=1\nSTATUS=Mounted at ${mountpoint}`);
-  const tasks = startBackgroundTasks({ cache, scans, pins, clock, log });
+  const environment = Deno.env.toObject();
+  const parts = { cache, scans, pins, mountpoint, environment, clock, log };
+  const tasks = startBackgroundTasks(parts);
   stack.use(tasks);
 
   const reason = await stop.stopped;
