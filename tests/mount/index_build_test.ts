@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
-import { MusicfsError } from "../../src/base/errors.ts";
+import { type ErrorCode, MusicfsError } from "../../src/base/errors.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { CdcChunker } from "../../src/chunking/cdc_chunker.ts";
 import { openChunkHash } from "../../src/chunking/chunk_hash.ts";
@@ -106,14 +106,14 @@ Deno.test("buildIndex() reads a file again that changed under it, and its index 
   rig.onRead = async (file, offset) => {
     if (file !== path || offset === 0 || changes === 0) return;
     changes -= 1;
-    await Deno.writeFile(join(rig.root, path), bytesOf(2 * MIB, 50 + changes));
+    await Deno.writeFile(join(rig.root, path), bytesOf(2 * MIB + 1, 50));
   };
   const result = await rig.build();
   assert.equal(result.failed, 0);
   assert.equal(changes, 0);
   await rig.verify();
-  changes = 1_000;
   await Deno.writeFile(join(rig.root, path), bytesOf(3 * MIB, 60));
+  rig.faults.set(path, "changed");
   const restless = await rig.build();
   assert.deepEqual(pick(restless, { failed: 1, indexed: 4 }), { failed: 1, indexed: 4 });
 });
@@ -232,7 +232,7 @@ Deno.test("buildIndex() removes the parts that nothing refers to, and writes man
 interface Rig extends AsyncDisposable {
   root: string;
   /** Files whose reads fail. */
-  faults: Map<string, "denied" | "unavailable">;
+  faults: Map<string, ErrorCode>;
   /** Called before each read of a file. */
   onRead: (path: string, offset: number) => Promise<void>;
   build(options?: Partial<IndexBuildOptions>): Promise<IndexResult>;
