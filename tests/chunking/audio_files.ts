@@ -3,6 +3,7 @@
  * they are. Nothing can play them: what stands for audio is noise.
  */
 
+import assert from "node:assert/strict";
 import type { LayoutRegion } from "../../src/chunking/audio_layout.ts";
 import type { RegionKind } from "../../src/chunking/chunk_manifest.ts";
 import { randomBytes } from "./golden_inputs.ts";
@@ -55,6 +56,16 @@ export function regionsOf(parts: readonly Part[]): LayoutRegion[] {
     regions.push({ kind, end });
   }
   return regions;
+}
+
+/** Fails unless the regions tile a file of `size` bytes, no two of a kind side by side. */
+export function assertTiled(regions: readonly LayoutRegion[], size: number): void {
+  let [end, kind] = [0, ""];
+  for (const region of regions) {
+    assert(region.end > end && region.kind !== kind, JSON.stringify(regions));
+    ({ end, kind } = region);
+  }
+  assert.equal(end, size);
 }
 
 export function id3v2(

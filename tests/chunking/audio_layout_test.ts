@@ -8,6 +8,7 @@ import {
 } from "../../src/chunking/audio_layout.ts";
 import { readFlacHead } from "../../src/chunking/flac_head.ts";
 import {
+  assertTiled,
   AUDIO_FILES,
   fileOf,
   flacBlock,
@@ -37,16 +38,6 @@ function readerOf(bytes: Uint8Array): ReadHere {
 function regionsIn(layout: Layout): readonly LayoutRegion[] {
   assert("regions" in layout, JSON.stringify(layout));
   return layout.regions;
-}
-
-/** Fails unless the regions tile a file of `size` bytes, no two of a kind side by side. */
-function assertTiled(regions: readonly LayoutRegion[], size: number): void {
-  let [end, kind] = [0, ""];
-  for (const region of regions) {
-    assert(region.end > end && region.kind !== kind, JSON.stringify(regions));
-    ({ end, kind } = region);
-  }
-  assert.equal(end, size);
 }
 
 Deno.test("layoutOf() tells metadata from audio in every form it knows", async (t) => {

@@ -1,6 +1,8 @@
 /** Real files, edited by real taggers: the audio chunks stay. */
 
+import fc from "fast-check";
 import assert from "node:assert/strict";
+import { layoutOf } from "../../src/chunking/audio_layout.ts";
 import { CdcChunker } from "../../src/chunking/cdc_chunker.ts";
 import { type ChunkHash, openChunkHash } from "../../src/chunking/chunk_hash.ts";
 import type { ChunkRegion } from "../../src/chunking/chunk_manifest.ts";
@@ -8,6 +10,7 @@ import { cutFile } from "../../src/chunking/cut_file.ts";
 import { output } from "../support/process.ts";
 import { type Need, testWith } from "../support/requirements.ts";
 import { tempDir } from "../support/temp_dir.ts";
+import { assertTiled } from "./audio_files.ts";
 
 const chunker = new CdcChunker();
 const hash: ChunkHash = await openChunkHash("xxh128");
@@ -148,6 +151,27 @@ async function cut(path: string): Promise<{ regions: ChunkRegion[]; bytes: Uint8
   return { regions: await cutFile(bytes.length, { readRange, chunker, hash }), bytes };
 }
 
+/** Damages the file's first bytes in all sorts of ways; what comes of it must still be a layout. */
+function assertSafe(bytes: Uint8Array): void {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.oneof(fc.nat(99), fc.nat(9999)), fc.nat(7)), { maxLength: 9 }),
+      fc.oneof(fc.constant(bytes.length), fc.nat(200), fc.nat(bytes.length)),
+      (flips, size) => {
+        const damaged = bytes.slice(0, size);
+        for (const [at, bit] of flips) damaged[at] = (damaged[at] ?? 0) ^ (1 << bit);
+        const layout = layoutOf(
+          size,
+          (offset, length) => damaged.subarray(offset, offset + length),
+        );
+        assert("regions" in layout);
+        assertTiled(layout.regions, size);
+      },
+    ),
+    { numRuns: 150 },
+  );
+}
+
 function audioOf(regions: readonly ChunkRegion[]): string[] {
   return regions.filter(({ kind }) => kind === "audio")
     .flatMap(({ chunks }) => chunks.map((chunk) => chunk.hash.toHex()));
@@ -164,6 +188,7 @@ for (const { name, needs, make, edits } of CASES) {
       const noise = `ffmpeg -v error -f lavfi -i anoisesrc=d=8:a=0.4:seed=1 -ac 2 "$wav"`;
       await output("bash", ["-ec", `${noise} && ${make}`], { env });
       const first = await cut(f);
+      assertSafe(first.bytes);
       const audio = audioOf(first.regions);
       const audioBytes = first.regions.filter(({ kind }) => kind === "audio")
         .flatMap(({ chunks }) => chunks).reduce((sum, { length }) => sum + length, 0);

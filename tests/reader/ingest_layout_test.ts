@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import assert from "node:assert/strict";
+import { enableFailpoints } from "../../src/base/failpoint.ts";
 import { cutFile } from "../../src/chunking/cut_file.ts";
 import { CdcChunker } from "../../src/chunking/cdc_chunker.ts";
 import { openChunkHash } from "../../src/chunking/chunk_hash.ts";
@@ -20,6 +21,7 @@ import { MemoryOrigin } from "../support/memory_origin.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { assertSameBytes, KiB, MiB, noise, Rig } from "./rig.ts";
 
+const tools = { random: () => 0, print: () => undefined };
 const BLOCK = 16 * KiB;
 const hash = await openChunkHash("xxh128");
 const chunker = new CdcChunker();
@@ -131,6 +133,35 @@ Deno.test("Ingest cuts alike when it is stopped and started anew on the way", as
   }
   await using rig = new Rig(dir.path, { index });
   assert.deepEqual(found(rig, known(rig, 1, bytes)), await expected(bytes));
+});
+
+Deno.test("Ingest may die at every step: it cuts alike after it", async (t) => {
+  const bytes = fileOf(long);
+  const cuts = await expected(bytes);
+  for (const point of ["after_put", "before_commit", "after_commit", "after_free"]) {
+    for (const skipped of [0, 1]) {
+      await t.step(`${point}, time ${skipped + 1}`, async () => {
+        await using dir = await tempDir();
+        const index = new MemoryIndex();
+        {
+          await using rig = new Rig(dir.path, { index });
+          const version = known(rig, 1, bytes);
+          enableFailpoints(`ingest.${point}=${skipped}*off->1*panic`, tools);
+          try {
+            await arrive(rig, version, { bytes, from: 0, end: bytes.length });
+          } finally {
+            enableFailpoints("", tools);
+          }
+          assert.equal(rig.ingest.stats().stopped, 1);
+        }
+        await using rig = new Rig(dir.path, { index });
+        const version = known(rig, 1, bytes);
+        rig.ingest.kick(version);
+        await rig.ingest.idle();
+        assert.deepEqual(found(rig, version), cuts);
+      });
+    }
+  }
 });
 
 Deno.test("Ingest goes on without a layout when the chunks that tell of it are gone", async () => {
