@@ -11,6 +11,7 @@ import type { Namespace } from "./namespace.ts";
 import type { NamespaceEdit } from "./namespace_edit.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { Removal } from "./removal.ts";
+import type { YoungFiles } from "./young_files.ts";
 import { Round } from "./round.ts";
 
 /** What committing a listing needs of the library. */
@@ -21,6 +22,8 @@ export interface FolderCommitParts {
   committer: Committer;
   removal: Removal;
   moves: Moves;
+  /** Told of each file that is new or changed. */
+  young: YoungFiles;
   /** The scan under way at an origin; a folder that is listed meanwhile counts as its work. */
   scanOf: (origin: number) => number | undefined;
   clock: Clock;
@@ -230,6 +233,7 @@ export class FolderCommit {
       if (kind === "round") piece.owed.push(id);
       result = "added";
     }
+    this.#parts.young.note(origin, listed);
     if (listed.kind === "folder") {
       const now = edit.namespace.child(folder, name);
       if (now?.kind === "folder") piece.folders.push(now.id);

@@ -21,6 +21,7 @@ import type { FindPublished } from "./published_names.ts";
 import { Removal } from "./removal.ts";
 import { OriginScan, type OriginScanReport } from "./scan.ts";
 import { notScanned, type ScanOptions, type ScanReport, sumOf } from "./scan_report.ts";
+import { YoungFiles } from "./young_files.ts";
 
 export type { ProveOptions, ProveProgress } from "./content_prover.ts";
 export type { VersionStore } from "./earlier_mount.ts";
@@ -74,6 +75,8 @@ export interface LibraryOptions {
  */
 export class Library implements AsyncDisposable {
   readonly namespace: Namespace;
+  /** Files that were listed so soon after they were written that an edit may not show. */
+  readonly young: YoungFiles;
   readonly #options: LibraryOptions;
   readonly #origins = new Map<number, Origin>();
   readonly #order: readonly number[];
@@ -99,6 +102,7 @@ export class Library implements AsyncDisposable {
     this.#options = options;
     this.namespace = new Namespace(index);
     const { namespace } = this;
+    const young = this.young = new YoungFiles(clock);
     const adopting = { index, namespace, nowMs: clock.now(), onTakeover };
     this.#order = adoptOrigins(adopting, identitiesOf(options));
     for (const origin of options.origins) {
@@ -128,13 +132,14 @@ export class Library implements AsyncDisposable {
       committer,
       removal,
       moves,
+      young,
       hidden,
       scanOf: (origin) => this.#scans.get(origin),
       clock,
       log,
     });
     const isNumberUp = (origin: number): boolean => isUp(namespace.identityOf(origin));
-    const parts = { namespace, sync, committer, origins, rankOf, clock, log };
+    const parts = { namespace, sync, committer, young, origins, rankOf, clock, log };
     this.#adoptions = new Adoptions({ ...parts, index, hidden });
     const adopted = this.#adoptions.reached.bind(this.#adoptions);
     this.#listings = new Listings({ ...parts, isUp: isNumberUp, adopted });

@@ -11,6 +11,7 @@ import { sourceOf } from "./folder_commit.ts";
 import type { FolderSync } from "./folder_sync.ts";
 import type { Namespace } from "./namespace.ts";
 import { ROOT_ID } from "./node_id.ts";
+import type { YoungFiles } from "./young_files.ts";
 
 /** Longest wait for a folder of which nothing is known, in ms. A spun-down disk takes about 8 s. */
 const LIST_MS_MAX = 20_000;
@@ -35,6 +36,7 @@ export interface ListingsParts {
   namespace: Namespace;
   sync: FolderSync;
   committer: Committer;
+  young: YoungFiles;
   origins: ReadonlyMap<number, Origin>;
   /** Lower is preferred. */
   rankOf: (origin: number) => number;
@@ -278,6 +280,7 @@ export class Listings {
       const now = await origin.stat(path, { signal });
       const source = entry.sources.find((source) => source.origin === number);
       if (now.kind === source?.kind) {
+        this.#parts.young.note(number, now);
         return await this.#update(entry.id, sourceOf(number, now, source));
       }
     } catch (error) {

@@ -77,6 +77,7 @@ export class TreeScan {
       empty = page.entries.length === 0 ? empty + 1 : 0;
       if (empty > EMPTY_PAGES_MAX) throw endless();
       for (const entry of page.entries) fold.take(entry);
+      await nextTurn();
       await this.#takeFolders(fold.complete());
       cursor = page.next;
     } while (cursor !== undefined);

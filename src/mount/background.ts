@@ -7,6 +7,7 @@ import { childProbe } from "../store/probe_child.ts";
 import { sweep } from "../store/sweep.ts";
 import type { Cache } from "./cache.ts";
 import type { OriginScanResult } from "./cache_commands.ts";
+import { confirmYoung } from "./confirm_young.ts";
 import type { ScanRuns } from "./scan_runs.ts";
 import { hookName, keepHook } from "./hooks.ts";
 import { keepPins } from "./keep_pins.ts";
@@ -53,6 +54,7 @@ export function startBackgroundTasks(parts: BackgroundParts): SupervisedTasks {
   });
   for (const [name, watch] of watched.tasks()) tasks.start(name, watch);
   tasks.start("scan", (signal) => scanRegularly(parts, { watched, signal }));
+  tasks.start("young", (signal) => confirmYoung({ ...parts, signal }));
   tasks.start("pins", (signal) => keepPins({ ...parts, pins, reader: cache.reader, signal }));
   if (cache.guarded.length > 1) tasks.start("prove", (signal) => proveContent(cache, signal));
   cache.health.start();

@@ -8,6 +8,12 @@ import type { Origin } from "../origins/origin.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import type { Cache } from "./cache.ts";
 
+/** What comparing needs of a cache. */
+export type ComparedCache = Pick<
+  Cache,
+  "opened" | "namespace" | "manifests" | "extents" | "hash" | "guarded" | "cacheIndex" | "library"
+>;
+
 /** What a comparison found at one origin. */
 export interface Compared {
   /** Files whose cached bytes are not the origin's any more. */
@@ -26,7 +32,7 @@ export async function compareContent(
   cache: Cache,
   { origin, signal }: { origin: Origin; signal: AbortSignal },
 ): Promise<Compared> {
-  const { namespace, manifests, library } = cache;
+  const { namespace, manifests } = cache;
   const compared: Compared = { changed: 0, error: undefined };
   const cached = new Set(manifests.ids());
   for (let shard = 0; shard < 256; shard += 1) {
@@ -37,24 +43,46 @@ export async function compareContent(
     const isCurrent = namespace.entry(entryIdOf(id))?.sequence === sequenceOf(id);
     if (!version || !isCurrent || version.sources[0].origin !== origin.name) continue;
     try {
-      if (await isSame(cache, version, { origin, signal })) continue;
+      if (await confirmContent(cache, version, { origin, signal })) compared.changed += 1;
     } catch (error) {
       if (!(error instanceof MusicfsError)) throw error;
-      // Gone or changed meanwhile: that is for the scan. Everything else says nothing of the bytes.
-      if (error.code === "not_found" || error.code === "changed") continue;
       return { ...compared, error };
     }
-    manifests.remove(id);
-    // Its size and time say less than they should: it must not be taken for what looks like it.
-    manifests.refuse(nodeIdOf(entryIdOf(id), sequenceOf(id) + 1));
-    await library.renew(entryIdOf(id));
-    compared.changed += 1;
   }
   return compared;
 }
 
+/**
+ * Compares what is cached of one file's current version with the bytes of its preferred origin, and
+ * makes it another version if they differ; whether they did.
+ *
+ * Throws if the origin cannot be read. What is gone or changed there is for the scan.
+ */
+export async function confirmContent(
+  cache: ComparedCache,
+  version: FileVersion,
+  { origin, signal }: { origin: Origin; signal: AbortSignal },
+): Promise<boolean> {
+  const { manifests, library } = cache;
+  const { id } = version;
+  try {
+    if (await isSame(cache, version, { origin, signal })) return false;
+  } catch (error) {
+    if (!(error instanceof MusicfsError)) throw error;
+    if (error.code === "not_found" || error.code === "changed") return false;
+    throw error;
+  }
+  cache.opened.index.transaction(() => cache.extents.forget(version));
+  cache.extents.drop(version);
+  manifests.remove(id);
+  // Its size and time say less than they should: it must not be taken for what looks like it.
+  manifests.refuse(nodeIdOf(entryIdOf(id), sequenceOf(id) + 1));
+  await library.renew(entryIdOf(id));
+  return true;
+}
+
 async function isSame(
-  cache: Cache,
+  cache: ComparedCache,
   version: FileVersion,
   { origin, signal }: { origin: Origin; signal: AbortSignal },
 ): Promise<boolean> {
@@ -90,7 +118,11 @@ async function isSame(
 }
 
 /** What the extent holds beyond the frontier, in pieces. */
-function* presentBeyond(cache: Cache, version: FileVersion, from: number): Iterable<ByteRange> {
+function* presentBeyond(
+  cache: ComparedCache,
+  version: FileVersion,
+  from: number,
+): Iterable<ByteRange> {
   const missing = cache.extents.missing(version, { offset: from, length: version.size - from });
   let at = from;
   for (const gap of [...missing, { offset: version.size, length: 0 }]) {
