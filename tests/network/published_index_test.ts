@@ -56,6 +56,16 @@ testWith(["minio"], "musicfs index says what a bucket refuses, in one line", asy
   const { code, stderr } = await musicfs(["index", url], { env: minio.env, cwd: dir.path });
   assert.equal(code, 1);
   assert.match(stderr, /^musicfs: .*the bucket does not exist[^\n]*\n$/);
+  const bucket = `index-${crypto.randomUUID()}`;
+  await minio.makeBucket(bucket);
+  await minio.put(bucket, "1.flac", "abc");
+  await minio.allowAnonymous(bucket);
+  const denied = await musicfs(["index", `${minio.url(bucket)}&anonymous=true`], { cwd: dir.path });
+  assert.equal(denied.code, 1);
+  assert.match(
+    denied.stderr,
+    /^musicfs: Cannot write "\.musicfs\/[^\n]* need s3:PutObject [^\n]*\n$/,
+  );
 });
 
 testWith(
