@@ -28,6 +28,11 @@ export interface FolderSyncParts extends FolderCommitParts {
   origins: ReadonlyMap<number, Origin>;
   /** Names that are left out. */
   hidden: ReadonlySet<string>;
+  /**
+   * Whether changes in a folder of an origin, by name, are told of from this listing on, and were
+   * not before: what its parent's listing said of it may be old. Default: no.
+   */
+  isWatchedAnew?: ((origin: string, folder: string) => boolean) | undefined;
   clock: Clock;
   log: Log;
 }
@@ -92,8 +97,12 @@ export class FolderSync {
 
   /** Lists the folder as it is from now on: after the listing that is under way. */
   async listAgain(folder: number, origin: number, options: SyncOptions): Promise<SyncOutcome> {
-    const flight = this.#flights.get(`${folder}:${origin}`);
-    if (flight) await flight.done.catch(() => {/* Told to those who asked for it. */});
+    await this.#ended(folder, origin);
+    if (options.refreshFolder) {
+      // What that has seen of this folder may be older, and must not be committed later.
+      const parent = this.#parts.namespace.entry(folder)?.parent;
+      if (parent !== undefined) await this.#ended(parent, origin);
+    }
     return await this.list(folder, origin, options);
   }
 
@@ -129,6 +138,12 @@ export class FolderSync {
     const done = work().finally(() => this.#flights.delete(key));
     this.#flights.set(key, { done, controller: new AbortController(), promotion });
     return await done;
+  }
+
+  /** Waits for the listing that is under way, if there is one. */
+  async #ended(folder: number, origin: number): Promise<void> {
+    const flight = this.#flights.get(`${folder}:${origin}`);
+    if (flight) await flight.done.catch(() => {/* Told to those who asked for it. */});
   }
 
   async stop(): Promise<void> {
@@ -202,7 +217,8 @@ export class FolderSync {
     try {
       const call = { signal: controller.signal, isBackground };
       // Side by side: at a remote origin each costs a round trip.
-      const wantsSelf = options.refreshFolder || path === "";
+      const isAnew = this.#parts.isWatchedAnew?.(source.name, path) ?? false;
+      const wantsSelf = options.refreshFolder || isAnew || path === "";
       const asked = wantsSelf ? source.stat(path, call) : Promise.resolve(undefined);
       asked.catch(() => {/* Awaited below, if the listing does not fail first. */});
       for await (const entry of source.list(path, call)) listing.add(entry);

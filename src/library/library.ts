@@ -54,6 +54,8 @@ export interface LibraryOptions {
    * waits for, and a scan tries it once. Default: none is.
    */
   isUp?: (name: string) => boolean;
+  /** As `FolderSyncParts.isWatchedAnew`. */
+  isWatchedAnew?: (origin: string, folder: string) => boolean;
   clock: Clock;
   log: Log;
   /** Told of each commit that changed what was visible, after it is on disk, in order. */
@@ -135,6 +137,7 @@ export class Library implements AsyncDisposable {
       young,
       hidden,
       scanOf: (origin) => this.#scans.get(origin),
+      isWatchedAnew: options.isWatchedAnew,
       clock,
       log,
     });

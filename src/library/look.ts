@@ -68,12 +68,12 @@ export class Look {
         if (this.#isOver()) break;
       }
     } finally {
-      await this.#round.settle();
+      await this.#round.settle({ signal });
     }
     for (const folder of this.#round.replacedIn) {
       if (!this.#isOver()) await this.#list(folder, { deep: false, again: true });
     }
-    await this.#round.settle();
+    await this.#round.settle({ signal });
     signal.throwIfAborted();
     if (this.#failure !== undefined) throw this.#failure;
   }

@@ -29,6 +29,8 @@ export interface DirtyHint {
   isGone: boolean;
   /** Whether a file in it is being written, and nothing else. */
   isGrowing: boolean;
+  /** Whether a name went elsewhere from it, or came from elsewhere. */
+  isMove: boolean;
 }
 
 /** Folders to look at. */
@@ -46,6 +48,7 @@ interface Dirty {
   lastMs: number;
   isNew: boolean;
   gone: number;
+  hasMoved: boolean;
 }
 
 /** A scan that is wanted, because changes happened that nobody knows of. */
@@ -70,18 +73,20 @@ export class WatchQueue {
     return this.#dirty.size;
   }
 
-  note({ folder, isNew, isGone, isGrowing }: DirtyHint, nowMs: number): void {
+  note({ folder, isNew, isGone, isGrowing, isMove }: DirtyHint, nowMs: number): void {
     const limitMs = nowMs + (isGrowing ? GROWING_MS_MAX : DIRTY_MS_MAX);
     const known = this.#dirty.get(folder);
     if (known) {
       known.lastMs = nowMs;
       known.limitMs = Math.min(known.limitMs, limitMs);
       known.isNew ||= isNew;
+      known.hasMoved ||= isMove;
       known.gone += isGone ? 1 : 0;
       return;
     }
     if (this.#dirty.size >= DIRTY_FOLDERS_MAX) return this.lost(nowMs);
-    this.#dirty.set(folder, { limitMs, lastMs: nowMs, isNew, gone: isGone ? 1 : 0 });
+    const gone = isGone ? 1 : 0;
+    this.#dirty.set(folder, { limitMs, lastMs: nowMs, isNew, gone, hasMoved: isMove });
   }
 
   /** Something happened that is not known; a scan is wanted. What is dirty stays so. */
@@ -98,13 +103,18 @@ export class WatchQueue {
     return due;
   }
 
-  /** Takes what is due; undefined if nothing is. */
+  /**
+   * Takes what is due; undefined if nothing is. Folders that things moved from and to are taken
+   * together, or what moved would seem to be gone, and then new.
+   */
   takeLook(nowMs: number): LookBatch | undefined {
     const folders: string[] = [];
     const deep = new Set<string>();
     const gone = new Map<string, number>();
+    const isDue = (dirty: Dirty): boolean => dueMs(dirty) <= nowMs;
+    const takesMoves = this.#dirty.values().some((dirty) => dirty.hasMoved && isDue(dirty));
     for (const [folder, dirty] of this.#dirty) {
-      if (dueMs(dirty) > nowMs) continue;
+      if (!isDue(dirty) && !(takesMoves && dirty.hasMoved)) continue;
       this.#dirty.delete(folder);
       folders.push(folder);
       if (dirty.isNew) deep.add(folder);

@@ -118,6 +118,8 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     index,
     origins: guarded.map((origin) => steady(origin, { clock, random, health })),
     isUp: (name) => health.isUp(name),
+    isWatchedAnew: (origin, folder) =>
+      far.watches.find(({ name }) => name === origin)?.isAnew(folder) ?? false,
     published: far.findPublished,
     keep,
     manifests,

@@ -41,6 +41,8 @@ export interface FolderHint {
   isGone: boolean;
   /** Whether a file in it is being written, and nothing else. */
   isGrowing: boolean;
+  /** Whether a name went elsewhere from it, or came from elsewhere. */
+  isMove: boolean;
 }
 
 /** Who is told of changes. */
@@ -84,6 +86,8 @@ export class FolderWatch implements AsyncDisposable {
   readonly #options: FolderWatchOptions;
   /** Of each watch, its folder. Of a folder that came here from elsewhere, where it is now. */
   readonly #folders = new Map<number, string>();
+  /** Of each folder, its watch. */
+  readonly #watches = new Map<string, number>();
   /** Events whose watch has no folder yet: it is being put. */
   #early: InotifyEvent[] = [];
   #adding = 0;
@@ -112,6 +116,11 @@ export class FolderWatch implements AsyncDisposable {
   /** Folders that are watched now. */
   get folders(): number {
     return this.#folders.size;
+  }
+
+  /** Whether the next listing of a folder is the first one that is watched. */
+  isAnew(folder: string): boolean {
+    return this.#state !== "polled" && this.#state !== "failed" && !this.#watches.has(folder);
   }
 
   /** Tells `listener` from now on. What was listed before that is not vouched for. */
@@ -179,7 +188,10 @@ export class FolderWatch implements AsyncDisposable {
   }
 
   #added(watch: number, folder: string): void {
+    const before = this.#folders.get(watch);
+    if (before !== undefined && before !== folder) this.#drop(watch, before);
     this.#folders.set(watch, folder);
+    this.#watches.set(folder, watch);
     if (!this.#isRefused) this.#state = "watching";
     const early = this.#early.filter((event) => event.watch === watch);
     if (early.length === 0) return;
@@ -234,13 +246,14 @@ export class FolderWatch implements AsyncDisposable {
   #hint(folder: string, { mask, name }: InotifyEvent, left: Set<string>): void {
     const isGone = (mask & (IN_DELETE | IN_MOVED_FROM)) !== 0;
     const isGrowing = (mask & IN_MODIFY) !== 0;
-    this.#listener?.hint({ folder, isNew: false, isGone, isGrowing });
+    const isMove = (mask & (IN_MOVED_FROM | IN_MOVED_TO)) !== 0;
+    this.#listener?.hint({ folder, isNew: false, isGone, isGrowing, isMove });
     if (!(mask & IN_ISDIR) || name === "") return;
     const below = folder === "" ? name : `${folder}/${name}`;
     if (mask & IN_MOVED_FROM) left.add(below);
     const isNew = (mask & (IN_CREATE | IN_MOVED_TO)) !== 0;
     if (isNew || mask & IN_ATTRIB) {
-      this.#listener?.hint({ folder: below, isNew, isGone: false, isGrowing: false });
+      this.#listener?.hint({ folder: below, isNew, isGone: false, isGrowing: false, isMove });
     }
   }
 
@@ -253,7 +266,7 @@ export class FolderWatch implements AsyncDisposable {
 
   /** A folder is gone, or the disk it was on. */
   #ignored(watch: number, folder: string): void {
-    this.#folders.delete(watch);
+    this.#drop(watch, folder);
     if (folder === "") this.#end();
   }
 
@@ -265,9 +278,14 @@ export class FolderWatch implements AsyncDisposable {
     for (const [watch, folder] of this.#folders) {
       if (!isAtOrBelow(folder, left)) continue;
       this.#inotify?.remove(watch);
-      this.#folders.delete(watch);
+      this.#drop(watch, folder);
       if (this.#adding > 0) this.#forgotten.add(watch);
     }
+  }
+
+  #drop(watch: number, folder: string): void {
+    this.#folders.delete(watch);
+    if (this.#watches.get(folder) === watch) this.#watches.delete(folder);
   }
 
   /** The root is gone, or is another folder: the watch begins anew when it is listed again. */
@@ -276,6 +294,7 @@ export class FolderWatch implements AsyncDisposable {
     this.#inotify = undefined;
     this.#isLocal = undefined;
     this.#folders.clear();
+    this.#watches.clear();
     this.#early = [];
     this.#state = "idle";
     // Not awaited here: this is called by what it ends.

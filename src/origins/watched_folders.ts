@@ -15,8 +15,10 @@ export class WatchedFolders implements Origin {
     yield* this.inner.list(folder, options);
   }
 
-  stat(path: string, options: CallOptions): Promise<OriginEntry> {
-    return this.inner.stat(path, options);
+  /** A folder that is listed is asked for its own time beside that: it, too, is watched first. */
+  async stat(path: string, options: CallOptions): Promise<OriginEntry> {
+    await this.watch.add(path);
+    return await this.inner.stat(path, options);
   }
 
   read(file: OriginFile, range: ByteRange, options: CallOptions): Promise<Uint8Array<ArrayBuffer>> {
