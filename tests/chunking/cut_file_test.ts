@@ -54,7 +54,7 @@ Deno.test("cutFile() finds the same audio behind a head of any length", async ()
       assert.equal(head?.kind, "metadata");
       assert.deepEqual(found, known);
     }),
-    { numRuns: 20 },
+    { numRuns: 10 },
   );
 });
 

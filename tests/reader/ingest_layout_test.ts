@@ -118,7 +118,7 @@ Deno.test("Ingest cuts alike in whatever order the parts of a file come", async 
       }
       assert.deepEqual(found(rig, version), cuts[file]);
     }),
-    { numRuns: 25 },
+    { numRuns: 15 },
   );
 });
 

@@ -4,6 +4,7 @@ import { MusicfsError } from "../../src/base/errors.ts";
 import type { Origin } from "../../src/origins/origin.ts";
 import type { FileVersion } from "../../src/store/file_version.ts";
 import type { CachedReader } from "../../src/reader/cached_reader.ts";
+import { flacHeadOf, id3v1 } from "../chunking/audio_files.ts";
 import { MemoryIndex } from "../support/memory_index.ts";
 import { rounds } from "../support/scale.ts";
 import { MemoryOrigin } from "../support/memory_origin.ts";
@@ -50,6 +51,11 @@ class World {
   replace(i: number): void {
     this.#id += 1;
     const bytes = noise(SIZES[i] ?? 0, 1 + this.below(1e6));
+    // Half of the files are cut by regions, where they are long enough.
+    if (this.random() < 0.5 && bytes.length > 10 * KiB) {
+      bytes.set(flacHeadOf(this.below(9 * KiB)));
+      bytes.set(id3v1(), bytes.length - 128);
+    }
     const name = `${i}.flac`;
     for (const version of this.truth.keys()) {
       if (version.sources[0].path === name) this.truth.delete(version);
