@@ -126,7 +126,10 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     exclude: config.exclude,
     clock,
     log,
-    onChange: (committed) => changes.tell(committed),
+    onChange: (committed) => {
+      far.published.doubt();
+      changes.tell(committed);
+    },
     onTakeover: ({ before, after }) => reader.takeOver(before, after),
   });
   stack.use(library);

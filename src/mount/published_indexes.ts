@@ -37,6 +37,8 @@ interface Known {
   /** A look at it, or its download, that is under way. */
   looking?: Promise<void> | undefined;
   lookedMs: number;
+  /** Whether files have changed since: the index may have been made anew, too. */
+  isDoubtful: boolean;
   /** Whether somebody has asked it since the last scan. */
   wasUsed: boolean;
 }
@@ -55,7 +57,7 @@ export class PublishedIndexes implements AsyncDisposable {
     this.#options = options;
     this.#known = new Map(options.origins.map(({ origin, url }): [string, Known] => [
       origin.name,
-      { origin, kind: kindOf(url), lookedMs: -Infinity, wasUsed: false },
+      { origin, kind: kindOf(url), lookedMs: -Infinity, isDoubtful: false, wasUsed: false },
     ]));
   }
 
@@ -85,6 +87,11 @@ export class PublishedIndexes implements AsyncDisposable {
       }
     }
     return undefined;
+  }
+
+  /** Files have changed: who lacks a version has the index looked at before it is believed. */
+  doubt(): void {
+    for (const known of this.#known.values()) known.isDoubtful = true;
   }
 
   /** Looks at each index whether it is another one by now; after a scan, or at the start. */
@@ -117,7 +124,8 @@ export class PublishedIndexes implements AsyncDisposable {
     if (asked?.hash !== hash) return undefined;
     known.wasUsed = true;
     const list = await asked.chunks(file, { signal, hash });
-    if (list || clock.monotonic() - known.lookedMs < LOOK_AGAIN_MS_MIN) return list;
+    const wasLookedAt = clock.monotonic() - known.lookedMs < LOOK_AGAIN_MS_MIN;
+    if (list || (wasLookedAt && !known.isDoubtful)) return list;
     await this.#waitFor(this.#look(known), signal);
     return known.index === asked ? undefined : await known.index?.chunks(file, { signal, hash });
   }
@@ -148,6 +156,7 @@ export class PublishedIndexes implements AsyncDisposable {
     const { origin, kind } = known;
     const isFirst = known.lookedMs === -Infinity;
     known.lookedMs = this.#options.clock.monotonic();
+    known.isDoubtful = false;
     if (!isFirst || !isOpened) {
       const version = await versionOf(origin, signal);
       const isSame = version !== undefined && version === known.seen;
