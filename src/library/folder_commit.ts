@@ -217,7 +217,7 @@ export class FolderCommit {
     const before = old?.sources.find((source) => source.origin === origin);
     const source = sourceOf(origin, listed, before);
     const isNew = listed.kind === "file" && before === undefined &&
-      edit.origin(origin).wasScanned === true;
+      edit.origin(origin).filesKnown !== undefined;
     let result: string;
     if (old) {
       edit.found(origin, old.id);

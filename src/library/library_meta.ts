@@ -56,10 +56,11 @@ export interface OriginState {
   adoption?: "begun" | "over";
   counts: ScanCounts;
   /**
-   * Whether its files were known as a whole once: by a scan that came to its end, or because all
-   * of them were adopted from somewhere. Only then can a file that is new have moved.
+   * Files it had at the end of the last scan that saw everything and held nothing back; undefined
+   * before the first. Deletions are judged by it: what came in the place of what vanished does not
+   * make that fewer. Before a scan, nothing that is new can have moved.
    */
-  wasScanned?: boolean;
+  filesKnown?: number;
 }
 
 /** Nothing counted yet. */

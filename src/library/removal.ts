@@ -137,7 +137,8 @@ export class Removal {
     const never = new Set(await this.neverListed(published, options));
     const known = ids.filter((id) => !never.has(id));
     const gone = await this.countFiles(known, options);
-    const of = readOriginState(index, origin).files - await this.countFiles([...never], options);
+    const { files, filesKnown = Infinity } = readOriginState(index, origin);
+    const of = Math.min(files - await this.countFiles([...never], options), filesKnown);
     const left = of > gone || this.hasOthers(origin, ids);
     if (left) await this.remove([...never], options);
     const missing = { gone, confirmed: 0, of, anythingLeft: left, accepted: false };

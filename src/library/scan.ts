@@ -6,14 +6,14 @@ import { SCAN_FOLDERS_MAX } from "../base/limits.ts";
 import type { Origin } from "../origins/origin.ts";
 import type { Index } from "../store/index.ts";
 import type { Committer } from "./committer.ts";
-import { judgeDeletions } from "./deletion_guard.ts";
 import type { FolderSync } from "./folder_sync.ts";
 import { noCounts, readCounters, readOriginState, type ScanCounts } from "./library_meta.ts";
 import type { Moves } from "./moves.ts";
 import type { Namespace } from "./namespace.ts";
 import { nextTurn } from "./next_turn.ts";
 import { ROOT_ID } from "./node_id.ts";
-import { type Missed, NEVER_LISTED, type Removal } from "./removal.ts";
+import type { Removal } from "./removal.ts";
+import { type Held, ScanEnd } from "./scan_end.ts";
 import { TreeScan } from "./tree_scan.ts";
 
 /** Folders of one scan that are listed or wait to be committed. */
@@ -47,12 +47,6 @@ export interface OriginScanOptions {
   resume: boolean;
   signal: AbortSignal;
   onProgress?: (progress: ScanProgress) => void;
-}
-
-/** Deletions that were not believed: files, and of how many. */
-export interface Held {
-  gone: number;
-  of: number;
 }
 
 /** What the scan of one origin found. */
@@ -161,14 +155,14 @@ export class OriginScan {
     await Promise.all(workers);
     await this.#flushed;
     this.#options.signal.throwIfAborted();
-    const held = this.#healthy ? await this.#removeMissing() : await this.#leaveMissing();
+    const held = await this.#settleMissing();
     const end = { scan: this.number, isComplete: this.#healthy };
     await this.#parts.moves.endScan(this.#origin.number, end);
     failpoint("scan.before_end");
     await this.#parts.committer.commit((edit) => {
       const state = edit.origin(this.#origin.number);
       state.running = false;
-      if (this.#healthy) state.wasScanned = true;
+      if (this.#healthy && !held) state.filesKnown = state.files;
     }, { weight: 1, urgent: true });
     this.#report(true);
     return {
@@ -365,85 +359,34 @@ export class OriginScan {
     this.#failuresInRow += 1;
   }
 
-  /** Removes what the whole scan missed, or holds it. */
-  async #removeMissing(): Promise<Held | undefined> {
-    const { committer, index, moves, removal, sync } = this.#parts;
-    const { number } = this.#origin;
-    const missed = removal.missed(number);
-    const now = missed.filter(({ last }) => last === this.number);
-    const found = missed.filter(({ last }) => last !== this.number);
-    await committer.commit(() => removal.forget(number, found), {
-      weight: found.length,
-      urgent: true,
-    });
-    if (now.length === 0) return undefined;
-    const where = { origin: number, signal: this.#options.signal };
-    const ids = now.map(({ id }) => id);
-    failpoint("scan.before_moves");
-    await moves.settle(ids, { ...where, scan: this.number });
-    const anythingLeft = removal.hasOthers(number, ids);
-    const { never, known } = anythingLeft
-      ? await this.#neverListed(now)
-      : { never: [], known: now };
-    const { gone, confirmed } = await this.#countMissing(known);
-    const neverFiles = await removal.countFiles(never.map(({ id }) => id), where);
-    const of = readOriginState(index, number).filesBefore - neverFiles;
-    const { acceptDeletions: accepted } = this.#options;
-    const verdict = judgeDeletions({ gone, confirmed, of, anythingLeft, accepted });
-    const goes = verdict === "hold" ? never : now;
-    failpoint("scan.before_deletions");
-    await removal.remove(goes.map(({ id }) => id), { ...where, isCounted: true });
-    failpoint("scan.after_deletions");
-    await committer.commit(() => removal.forget(number, goes), {
-      weight: goes.length,
-      urgent: true,
-    });
-    if (verdict === "hold") return { gone, of };
+  /** Brings to its end what the scan has missed; what was held. */
+  async #settleMissing(): Promise<Held | undefined> {
+    const { acceptDeletions: accepted, signal } = this.#options;
+    const { number: origin } = this.#origin;
+    const end = new ScanEnd(this.#parts, { origin, scan: this.number, accepted, signal });
+    if (this.#healthy && end.anyMissed()) await this.#listRootAgain();
+    if (!this.#healthy) return await end.leaveMissing();
+    const held = await end.removeMissing();
+    if (held) return held;
     for (const folder of this.#replacedIn) {
-      await sync.listAgain(folder, number, { urgent: true });
+      await this.#parts.sync.listAgain(folder, origin, { urgent: true });
     }
     return undefined;
   }
 
-  /** Tells what only a published index had from what the origin itself has listed before. */
-  async #neverListed(missed: readonly Missed[]): Promise<{ never: Missed[]; known: Missed[] }> {
-    const { committer, removal } = this.#parts;
+  /**
+   * An origin that was emptied, or whose disk went, under the scan has most of its folders seen
+   * before: what the rest then misses would be believed.
+   */
+  async #listRootAgain(): Promise<void> {
     const { number } = this.#origin;
-    const doubtful = missed.filter(({ first }) => first === NEVER_LISTED);
-    const where = { origin: number, signal: this.#options.signal };
-    const ids = new Set(await removal.neverListed(doubtful.map(({ id }) => id), where));
-    const listed = doubtful.filter(({ id }) => !ids.has(id));
-    if (listed.length > 0) {
-      await committer.commit(() => removal.missListed(number, listed), {
-        weight: listed.length,
-        urgent: true,
-      });
+    try {
+      const listing = this.#parts.sync.listAgain(ROOT_ID, number, { urgent: true });
+      await orAborted(listing, this.#options.signal);
+    } catch (error) {
+      this.#options.signal.throwIfAborted();
+      await this.#failed(ROOT_ID, error);
     }
-    return {
-      never: missed.filter(({ id }) => ids.has(id)),
-      known: missed.filter(({ id }) => !ids.has(id)),
-    };
-  }
-
-  async #countMissing(missed: readonly Missed[]): Promise<{ gone: number; confirmed: number }> {
-    const { removal } = this.#parts;
-    const { number } = this.#origin;
-    const before = missed.filter(({ first }) => first !== NEVER_LISTED && first < this.number)
-      .map(({ id }) => id);
-    const where = { origin: number, signal: this.#options.signal };
-    const gone = await removal.countFiles(missed.map(({ id }) => id), where);
-    return { gone, confirmed: await removal.countFiles(before, where) };
-  }
-
-  /** A scan that did not see everything cannot say what is missing, and confirms nothing. */
-  async #leaveMissing(): Promise<undefined> {
-    const { committer, removal } = this.#parts;
-    const { number } = this.#origin;
-    const unconfirmed = removal.missed(number).filter(({ first }) => first === this.number);
-    await committer.commit(() => removal.forget(number, unconfirmed), {
-      weight: unconfirmed.length,
-      urgent: true,
-    });
   }
 
   #counts(): ScanCounts {

@@ -394,7 +394,8 @@ Deno.test("Library.beginMount() forgets old versions, but not what the current o
   const given: { id: number; keepFiles: boolean }[] = [];
   const manifests = {
     remove: (id: number) => assert.fail(`${id} is removed, not retired`),
-    retire: (id: number, { keepFiles }: { keepFiles: boolean }) => void given.push({ id, keepFiles }),
+    retire: (id: number, { keepFiles }: { keepFiles: boolean }) =>
+      void given.push({ id, keepFiles }),
     boundRetired: () => undefined,
   };
   const { library } = openLibrary([nas], { manifests });

@@ -145,6 +145,39 @@ Deno.test("Library.scan() removes nothing when a folder did not answer", async (
   assert.equal((await library.scan(never())).gone, 1);
 });
 
+Deno.test("Library.scan() holds everything if the origin was emptied when most of it was seen", async () => {
+  const nas = new MemoryOrigin("nas");
+  for (let i = 0; i < 12; i += 1) nas.put(`${String(i).padStart(2, "0")}/song`, bytes(1));
+  const { index, clock, library } = openLibrary([nas]);
+  await library.scan(never());
+  await library[Symbol.asyncDispose]();
+  const emptied = stopAt(nas, "11", () => {
+    for (let i = 0; i < 12; i += 1) nas.remove(String(i).padStart(2, "0"));
+    return Promise.resolve();
+  });
+  const again = openLibrary([emptied], { index, clock });
+  const report = await again.library.scan(never());
+  assert.deepEqual([report.gone, report.held], [0, { gone: 12, of: 12 }]);
+  assert.equal(again.library.namespace.totals().files, 12);
+});
+
+Deno.test("Library.scan() believes no second scan that what stands in another's place is all", async () => {
+  const nas = new MemoryOrigin("nas");
+  for (let i = 0; i < 12; i += 1) nas.put(`${i}/song`, bytes(1));
+  const { library } = openLibrary([nas]);
+  await library.scan(never());
+  for (let i = 0; i < 12; i += 1) nas.remove(`${i}`);
+  for (let i = 0; i < 30; i += 1) nas.put(`other/${i}`, bytes(1));
+  for (let i = 0; i < 3; i += 1) {
+    const { held, gone } = await library.scan(never());
+    assert.deepEqual([gone, held], [0, { gone: 12, of: 12 }]);
+    await library.relist(ROOT_ID);
+    assert.equal(library.namespace.totals().files, 42);
+  }
+  assert.equal((await library.scan({ acceptDeletions: true, ...never() })).gone, 12);
+  assert.equal((await library.scan(never())).held, undefined);
+});
+
 Deno.test("Library.scan() leaves a folder that it may not read as it is, and removes elsewhere", async () => {
   const nas = new MoodyOrigin("nas");
   nas.put("a/song", bytes(1));
