@@ -10,7 +10,6 @@ import { MusicfsError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
 import { CdcChunker } from "../chunking/cdc_chunker.ts";
-import { sameHash } from "../chunking/chunk_hash.ts";
 import { ChunkList } from "../chunking/chunk_list.ts";
 import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
 import type { ContentFetcher } from "../fetch/content_fetcher.ts";
@@ -26,6 +25,7 @@ import type { Extents } from "./extents.ts";
 import { FetchedBytes } from "./fetched_bytes.ts";
 import type { Ingest } from "./ingest.ts";
 import { keepLonger } from "./keep_longer.ts";
+import { isOwnList } from "./published_list.ts";
 import { findRetagged } from "./retagged.ts";
 import { hasSameContent, METADATA_BYTES_MAX } from "./same_content.ts";
 
@@ -40,9 +40,6 @@ const RETRY_MS = 15_000;
 
 /** Versions that are remembered as settled, 50 bytes each; then all of them are looked at anew. */
 const SETTLED_MAX = 65_536;
-
-/** Bytes that a published list is compared by at either end, where it is not fetched anyway. */
-const PUBLISHED_PROBE_BYTES = 4 * 1024;
 
 /** Where versions come from that others may have bytes in common with. */
 export interface DeltaSources {
@@ -271,12 +268,12 @@ export class DeltaTransfer implements AsyncDisposable {
       await this.#fromRetagged(version, work);
   }
 
-  /** What somebody published; fetched chunks are checked, so only what is here already is compared. */
+  /** What somebody published, unless it is not of this file: see `isOwnList`. */
   async #fromPublished(
     version: FileVersion,
     { fetched, stop }: Work,
   ): Promise<Derived | undefined> {
-    const { publishedList, manifests, store, extents, log } = this.#options;
+    const { publishedList, manifests, log } = this.#options;
     const { path } = version.sources[0];
     let list: ChunkList;
     try {
@@ -290,17 +287,9 @@ export class DeltaTransfer implements AsyncDisposable {
       return undefined;
     }
     if (!list.whole) return undefined;
-    const own = new DonorBytes(version.id, list, { store, extents, version: undefined });
-    const length = Math.min(PUBLISHED_PROBE_BYTES, version.size);
-    for (const offset of new Set([0, version.size - length])) {
-      const here = own.read(offset, length);
-      if (!here) continue;
-      await fetched.need([{ offset, length }]);
-      const found = fetched.read(offset, length);
-      if (!found || !sameHash(here, found)) {
-        log.warning("A published chunk list is not that of its file", { path });
-        return undefined;
-      }
+    if (!await isOwnList(version, list, { ...this.#options, fetched })) {
+      log.warning("A published chunk list is not that of its file", { path });
+      return undefined;
     }
     return { list, donors: [], stored: 0 };
   }

@@ -30,6 +30,12 @@ export class DonorBytes {
     return this.list.size;
   }
 
+  /** Whether anything was cached of it, as far as that is known; it may be gone by now. */
+  get isKnown(): boolean {
+    const { version, extents } = this.#options;
+    return this.list.count > 0 || (version !== undefined && extents.has(version));
+  }
+
   /** Exactly those bytes; undefined if they are not all here and sound. */
   readonly read = (offset: number, length: number): Uint8Array<ArrayBuffer> | undefined => {
     if (offset < 0 || offset + length > this.size) return undefined;

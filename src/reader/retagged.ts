@@ -51,7 +51,8 @@ export interface RetaggedOptions {
  * same length, and the same first and last 16 KiB.
  *
  * If any donor with that MD5 has the very same metadata, something else was edited, and nothing is
- * taken for the same.
+ * taken for the same; nor if that cannot be told of an earlier version of which something is cached,
+ * or if two donors have the MD5 and not the same audio: then it says nothing.
  */
 export async function findRetagged(
   version: FileVersion,
@@ -59,6 +60,8 @@ export async function findRetagged(
 ): Promise<Retagged | undefined> {
   const { fetched, predecessors, sameAudio } = options;
   const { size } = version;
+  // Whether the latest metadata differs cannot be told, and an older version's will not do for it.
+  if (predecessors.some((donor) => donor.isKnown && isHeadLost(donor))) return undefined;
   const first = firstRanges(size, options);
   if (first.length === 0) return undefined;
   await fetched.need(first);
@@ -76,12 +79,15 @@ export async function findRetagged(
   const audioEnd = await audioEndOf(size, { head, fetched });
   if (audioEnd === undefined) return undefined;
   const parts = { head, audioEnd };
-  await fetched.need([{ offset: 0, length: head.audioStart }, ...probesOf(parts)]);
+  await fetched.need([{ offset: 0, length: head.audioStart }]);
   if (donors.some((donor) => mayHaveSameMetadata(size, { parts, fetched, ...donor }))) {
     return undefined;
   }
-  const found = donors.find((donor) => hasSameAudio(parts, { fetched, ...donor }));
-  return found && { ...parts, donor: found.donor };
+  await fetched.need(probesOf(parts).map((probe) => wholeBlocks(probe, size)));
+  const [found, ...alike] = donors.filter((donor) => hasSameAudio(parts, { fetched, ...donor }))
+    .map(({ donor }) => donor);
+  if (!found || alike.some((donor) => !agree(found, donor))) return undefined;
+  return { ...parts, donor: found };
 }
 
 /** The chunks of a donor's audio region start exactly where its audio does; undefined if not. */
@@ -93,6 +99,17 @@ export function audioChunksOf({ list, read, size }: DonorBytes): [number, number
   }
   const first = metadata.chunks.length;
   return list.start(first) === head.audioStart ? [first, first + audio.chunks.length] : undefined;
+}
+
+/** Whether the audio of two donors is the same, as far as both are known. */
+function agree(a: DonorBytes, b: DonorBytes): boolean {
+  const [ours, theirs] = [audioChunksOf(a), audioChunksOf(b)];
+  if (!ours || !theirs) return true;
+  const count = Math.min(ours[1] - ours[0], theirs[1] - theirs[0]);
+  for (let i = 0; i < count; i += 1) {
+    if (!sameHash(a.list.hash(ours[0] + i), b.list.hash(theirs[0] + i))) return false;
+  }
+  return true;
 }
 
 /** What is fetched before anything is known; nothing if it is not worth it. */
@@ -155,6 +172,11 @@ function endOfAudio(regions: readonly LayoutRegion[], head: FlacHead): number | 
 function donorHead({ size, read }: DonorBytes): FlacHead | undefined {
   const head = readFlacHead(size, read);
   return head && "needs" in head ? undefined : head;
+}
+
+function isHeadLost({ size, read }: DonorBytes): boolean {
+  const head = readFlacHead(size, read);
+  return head !== undefined && "needs" in head;
 }
 
 /** First and last bytes of the audio. */

@@ -65,12 +65,14 @@ export class Donors {
     this.#put(version.id, before?.flags ?? 0, now);
   }
 
-  /** Forgets all that is noted of a version. */
+  /** Forgets all that is noted of a version, but for its being refused. */
   forget(id: number): void {
     const record = this.#record(id);
     if (!record) return;
     this.#removePrefixes(id, record.prefixes);
-    this.#table.remove(keyOf(prefixOf(KIND.version), id));
+    const flags = record.flags & FLAG.refused;
+    if (flags !== 0) this.#put(id, flags, []);
+    else this.#table.remove(keyOf(prefixOf(KIND.version), id));
   }
 
   /** Notes that the version's list was not made of its own bytes, but of what proved to be the same. */

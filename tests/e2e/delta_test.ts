@@ -157,5 +157,5 @@ async function bytesRead(daemon: Daemon): Promise<number> {
 }
 
 function report(what: string, figures: Record<string, number>): void {
-  console.log(`${what}: ${JSON.stringify(figures)}`);
+  Deno.stderr.writeSync(new TextEncoder().encode(`${what}: ${JSON.stringify(figures)}\n`));
 }
