@@ -85,6 +85,8 @@ export interface S3Answer {
 
 interface SendOptions extends S3CallOptions {
   isStreamed: boolean;
+  /** Whether 204 is an answer to it. */
+  mayBeEmpty?: boolean;
 }
 
 /** What came of a request that was sent: an answer, good or bad, or none from that endpoint. */
@@ -167,7 +169,8 @@ export class S3Client implements AsyncDisposable {
   /** Removes an object; one that is not there is removed already. */
   async remove(key: string, options: S3CallOptions): Promise<void> {
     const input = { Bucket: this.#options.address.bucket, Key: key };
-    await this.#call({ ...options, isStreamed: false }, async (sdk, exchange) => {
+    const send = { ...options, isStreamed: false, mayBeEmpty: true };
+    await this.#call(send, async (sdk, exchange) => {
       await sdk.send(new DeleteObjectCommand(input), exchange);
     });
   }
@@ -222,7 +225,7 @@ export class S3Client implements AsyncDisposable {
 
   async #attempt<T>(
     fetch: S3Fetch,
-    { signal, task, onProgress, isStreamed }: SendOptions,
+    { signal, task, onProgress, isStreamed, mayBeEmpty }: SendOptions,
     run: (exchange: S3Exchange) => Promise<T>,
   ): Promise<Outcome<T>> {
     const { clock } = this.#options;
@@ -234,7 +237,8 @@ export class S3Client implements AsyncDisposable {
       const value = await run(exchange);
       signal.throwIfAborted();
       const { head } = exchange;
-      return head && !isSuccess(head.status) ? { answer: errorAnswer(head, undefined) } : { value };
+      const isGood = !head || isSuccess(head.status) || (mayBeEmpty && head.status === 204);
+      return isGood ? { value } : { answer: errorAnswer(head, undefined) };
     } catch (error) {
       const { head } = exchange;
       if (signal.aborted) {
@@ -340,7 +344,7 @@ function errorAnswer(
 }
 
 function isSuccess(status: number): boolean {
-  return status === 200 || status === 204 || status === 206;
+  return status === 200 || status === 206;
 }
 
 function about(error: unknown, task: S3Task): unknown {
