@@ -54,6 +54,7 @@ export const DaemonEventSchema = v.variant("event", [
     event: v.literal("scan_ended"),
     ...origin,
     state: v.picklist(["complete", "held", "failed", "interrupted"]),
+    resumed: v.boolean(),
     folders: v.number(),
     files: v.number(),
     added: v.number(),

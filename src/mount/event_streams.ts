@@ -208,6 +208,7 @@ function scanEvents({ origins, results }: ScanNews): Untimed[] {
 /** What is said of a scan that ended without a result. */
 const NOT_ENDED = {
   state: "interrupted",
+  resumed: false,
   folders: 0,
   files: 0,
   added: 0,

@@ -12,6 +12,7 @@ import { type ControlHandler, serveControl } from "../../src/mount/control.ts";
 import { callDaemon, NoDaemonError } from "../../src/mount/control_client.ts";
 import { CONTROL_LINE_BYTES_MAX, encodeLine, linesOf } from "../../src/mount/control_protocol.ts";
 import { tempDir } from "../support/temp_dir.ts";
+import { commandsOf } from "./fake_commands.ts";
 
 const verified: VerifyResult = {
   checked_chunks: 3,
@@ -24,23 +25,6 @@ const verified: VerifyResult = {
   paths: [],
   seconds: 0.1,
 };
-
-/** Commands that say they were called; each test gives those it needs. */
-function commandsOf(some: Partial<DaemonCommands>): DaemonCommands {
-  const unexpected = (): Promise<never> => Promise.reject(new Error("not expected"));
-  return {
-    gc: unexpected,
-    scan: unexpected,
-    verify: unexpected,
-    warm: unexpected,
-    pin: unexpected,
-    unpin: unexpected,
-    pins: unexpected,
-    status: unexpected,
-    unmount: unexpected,
-    ...some,
-  };
-}
 
 async function serve(
   path: string,
