@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { orAborted, within } from "../base/concurrency.ts";
+import { libc } from "../base/posix.ts";
 import { LinkedAbort } from "../origins/linked_abort.ts";
 import { commonFolder, type HookBatch } from "./hook_changes.ts";
 
@@ -23,6 +24,10 @@ const STDIN_BYTES = 64 * 1024;
  * What a program must not inherit: the keys of origins, and what systemd told this process alone.
  */
 const PRIVATE = /^(AWS_|MUSICFS_SFTP_|MUSICFS_FAILPOINTS$|NOTIFY_|WATCHDOG_|LISTEN_|CREDENTIALS_)/;
+
+/** Source: include/uapi/linux/fcntl.h. */
+const F_SETFD = 2;
+const FD_CLOEXEC = 1n;
 
 /** What a run needs. */
 export interface HookCall {
@@ -56,6 +61,7 @@ export async function runHookCommand(
 ): Promise<HookFailure | undefined> {
   const { batch, timeoutMs, clock, signal } = call;
   let child: Deno.ChildProcess;
+  keepDescriptors();
   try {
     // Not the program itself: `spawn` waits for its `exec`, and if that reads from our own mount it
     // would wait for this very thread.
@@ -90,6 +96,17 @@ export async function runHookCommand(
     // Not awaited: a process that left the group may hold the other end for ever.
     stdin.stop();
     stderr.stop();
+  }
+}
+
+/**
+ * Marks what this process has open as its own. Almost all of it is already; lmdb-js opens the index
+ * so that every child would have it, to read and to write.
+ */
+function keepDescriptors(): void {
+  for (const { name } of Deno.readDirSync("/proc/self/fd")) {
+    // One that was closed meanwhile is none: the call fails, and that is all.
+    if (Number(name) > 2) libc.fcntl(Number(name), F_SETFD, FD_CLOEXEC);
   }
 }
 

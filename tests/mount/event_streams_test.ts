@@ -25,8 +25,19 @@ class Source<Listener> {
   };
 }
 
+interface Rig extends AsyncDisposable {
+  clock: VirtualClock;
+  streams: EventStreams;
+  path: string;
+  sources: { listeners: Set<unknown> }[];
+  tell(events: EntryEvent[]): void;
+  evict(kind: "chunk" | "extent", bytes: number): void;
+  become(change: HealthChange): void;
+  scan(news: ScanNews): void;
+}
+
 /** Streams of a daemon that does nothing by itself, on a real socket. */
-async function openRig() {
+async function openRig(): Promise<Rig> {
   const dir = await tempDir("events");
   const clock = new VirtualClock(1_000);
   const library = new Source<EventListener>();
