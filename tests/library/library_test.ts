@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { MusicfsError } from "../../src/base/errors.ts";
-import { entryIdOf, nodeIdOf, ROOT_ID } from "../../src/library/node_id.ts";
+import { nodeIdOf, ROOT_ID } from "../../src/library/node_id.ts";
 import type { Entry } from "../../src/library/entry.ts";
 import { MemoryOrigin } from "../support/memory_origin.ts";
 import { at, bytes, MoodyOrigin, never, openLibrary, treeOf } from "./library_fixture.ts";
