@@ -14,6 +14,7 @@ import {
   type IndexResult,
 } from "../../src/mount/index_build.ts";
 import type { FolderWriter } from "../../src/origins/folder_writer.ts";
+import { walkOrigin } from "../../src/library/scan_origin.ts";
 import { LocalOrigin } from "../../src/origins/local.ts";
 import { LocalWriter } from "../../src/origins/local_writer.ts";
 import type { Origin, OriginEntry } from "../../src/origins/origin.ts";
@@ -228,9 +229,66 @@ Deno.test("buildIndex() removes the parts that nothing refers to, and writes man
   );
 });
 
+Deno.test("buildIndex() again and again is what one of a fresh folder would be", async () => {
+  for (const seed of [1, 2, 3]) {
+    await using rig = await indexRig();
+    const random = chanceOf(seed);
+    for (let round = 0; round < 6; round += 1) {
+      for (let edit = 0; edit < 4; edit += 1) await editOnce(rig, random);
+      const result = await rig.build();
+      await rig.verify();
+      const index = await rig.open();
+      const folders = walkOrigin(rig.origin, {
+        signal: AbortSignal.timeout(10_000),
+        hidden: new Set([".musicfs"]),
+      });
+      assert.deepEqual([...index.folders()], await Array.fromAsync(folders), `seed ${seed}`);
+      assert.equal(result.indexed, result.files);
+    }
+  }
+});
+
+/** Adds, edits, renames, touches or removes a file, or renames a folder. */
+async function editOnce(rig: Rig, random: (below: number) => number): Promise<void> {
+  const files = await rig.files();
+  const file = files[random(files.length)];
+  const path = join(rig.root, file?.path ?? "b.flac");
+  const other = join(rig.root, ["", "Ana", "empty"][random(3)] ?? "", `${random(6)}.flac`);
+  await Deno.mkdir(join(other, ".."), { recursive: true });
+  switch (random(6)) {
+    case 0:
+      return await Deno.writeFile(other, bytesOf(random(400_000), random(5)));
+    case 1:
+      return await Deno.writeFile(path, bytesOf(1 + random(400_000), random(5)));
+    case 2:
+      return await Deno.rename(path, other);
+    case 3:
+      return files.length > 1 ? await Deno.remove(path) : undefined;
+    case 4:
+      return await Deno.copyFile(path, `${path} ${random(9)}`);
+    default: {
+      const from = join(rig.root, "Ana");
+      await Deno.mkdir(from, { recursive: true });
+      await Deno.rename(from, join(rig.root, "Bea"));
+      await Deno.rename(join(rig.root, "Bea"), join(rig.root, random(2) === 0 ? "Ana" : "Cleo"))
+        .catch(() => Deno.rename(join(rig.root, "Bea"), from));
+    }
+  }
+}
+
+/** Whole numbers below a bound, the same for the same seed. */
+function chanceOf(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor(state / 2 ** 32 * below);
+  };
+}
+
 /** A folder of music, and what makes and reads its index. */
 interface Rig extends AsyncDisposable {
   root: string;
+  origin: Origin;
   /** Files whose reads fail. */
   faults: Map<string, ErrorCode>;
   /** Called before each read of a file. */
@@ -275,6 +333,7 @@ async function indexRig(): Promise<Rig> {
   };
   const rig: Rig = {
     root,
+    origin,
     faults: new Map(),
     onRead: () => Promise.resolve(),
     build: (options) =>
@@ -298,14 +357,9 @@ async function indexRig(): Promise<Rig> {
     },
     stat: (path) => origin.stat(path, { signal }),
     async files(): Promise<OriginEntry[]> {
-      const found: OriginEntry[] = [];
-      for (const folder of ["", "Ana", "Ana/Salt", "Bea"]) {
-        if (folder === "Bea" && !await exists(join(root, folder))) continue;
-        if (folder === "Ana/Salt" && !await exists(join(root, folder))) continue;
-        const entries = await Array.fromAsync(origin.list(folder, { signal }));
-        found.push(...entries.filter(({ kind }) => kind === "file"));
-      }
-      return found;
+      const folders = walkOrigin(origin, { signal, hidden: new Set([".musicfs"]) });
+      const all = (await Array.fromAsync(folders)).flatMap(({ entries }) => entries);
+      return all.filter(({ kind }) => kind === "file");
     },
     lying: async () =>
       (await Array.fromAsync(Deno.readDir(join(root, ".musicfs"))))
@@ -363,10 +417,6 @@ async function setTime(path: string, mtimeNs: bigint): Promise<void> {
   const time = `@${seconds}.${String(mtimeNs % 1_000_000_000n).padStart(9, "0")}`;
   const { success } = await new Deno.Command("touch", { args: ["-d", time, path] }).output();
   assert.ok(success);
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
 }
 
 function pick<T extends object>(from: T, like: Partial<T>): Partial<T> {
