@@ -5,7 +5,15 @@ import type { Library, ScanReport } from "../../src/library/library.ts";
 import { ROOT_ID } from "../../src/library/node_id.ts";
 import type { CallOptions, OriginEntry } from "../../src/origins/origin.ts";
 import { MemoryOrigin } from "../support/memory_origin.ts";
-import { at, bytes, checkConsistency, never, openLibrary, treeOf } from "./library_fixture.ts";
+import {
+  at,
+  bytes,
+  checkConsistency,
+  type LibraryFixture,
+  never,
+  openLibrary,
+  treeOf,
+} from "./library_fixture.ts";
 
 /** What a scan counted, but for what was seen. */
 function countsOf({ added, changed, moved, gone, held }: ScanReport): object {
@@ -177,6 +185,75 @@ Deno.test("Library.relist() tells a file that was renamed in its folder as moved
   checkConsistency(fixture);
 });
 
+Deno.test("Library.look() tells of what moved among the folders it was given, and below new ones", async () => {
+  const fixture = await albums(12);
+  const { library, nas, told } = fixture;
+  nas.move("all/a1/1", "all/a2/one");
+  nas.put("all/a2/new", bytes(1));
+  nas.remove("all/a1/2");
+  await look(fixture, ["all/a1", "all/a2"]);
+  assert.deepEqual(told(), [
+    "added all/a2/new",
+    "gone all/a1/2",
+    "moved all/a1/1 > all/a2/one",
+  ]);
+  nas.move("all", "everything");
+  await look(fixture, [""]);
+  assert(told().every((line) => /^moved all\/(\S+) > everything\/\1$/.test(line)));
+  assert.equal(library.namespace.find("all"), undefined);
+  assert.equal(library.namespace.totals().files, 36);
+  assert.deepEqual(countsOf(await library.scan(never())), nothing);
+  assert.deepEqual(told(), []);
+  checkConsistency(fixture);
+});
+
+Deno.test("Library.look() tells of both when the new name is found later, and nothing is held", async () => {
+  const fixture = await albums(12);
+  const { library, nas, told } = fixture;
+  nas.move("all", "everything");
+  nas.putFolder("all");
+  await look(fixture, ["everything"]);
+  assert.equal(told().filter((line) => line.startsWith("added")).length, 36);
+  await look(fixture, ["all"]);
+  assert.equal(told().filter((line) => line.startsWith("gone")).length, 36);
+  assert.equal(library.namespace.totals().files, 36);
+  checkConsistency(fixture);
+});
+
+Deno.test("Library.look() beside a scan settles what it finds with what the scan has found", async () => {
+  const { library, nas, index, clock } = await albums();
+  await library[Symbol.asyncDispose]();
+  nas.move("all/a1", "all/b");
+  nas.put("zz/1", bytes(1));
+  const looked: Promise<void>[] = [];
+  let lookThere = (): Promise<void> => Promise.resolve();
+  const looking = {
+    name: "nas",
+    stat: nas.stat.bind(nas),
+    read: nas.read.bind(nas),
+    async *list(path: string, options: CallOptions): AsyncIterable<OriginEntry> {
+      if (path === "zz" && looked.length === 0) {
+        nas.move("all/b", "all/c");
+        looked.push(lookThere());
+        await Promise.all(looked);
+      }
+      yield* nas.list(path, options);
+    },
+  };
+  const again = openLibrary([looking], { index, clock });
+  lookThere = () => look(again, ["all"]);
+  const told = hear(again.library);
+  const report = await again.library.scan(never());
+  const next = await again.library.scan(never());
+  assert.equal(looked.length, 1);
+  const files = treeOf(again.library).filter((path) => !path.endsWith("/"));
+  assert.equal(files.length, 13);
+  assert.equal(report.added + next.added - report.gone - next.gone, 1);
+  const lines = told();
+  assert.deepEqual(lines.filter((line) => line.includes("all/b")), []);
+  assert.equal(lines.filter((line) => /^moved all\/a1\/. > all\/c\/.$/.test(line)).length, 3);
+});
+
 Deno.test("Library.scan() counts a move at each of two origins, and tells of it truly", async () => {
   const [disk, nas] = [new MemoryOrigin("disk"), new MemoryOrigin("nas")];
   for (const origin of [disk, nas]) {
@@ -233,6 +310,17 @@ Deno.test("Library.scan() that ends early tells of what came when it is gone on 
     ...["1", "2", "3"].map((track) => `moved all/a1/${track} > all/b/${track}`),
   ]);
 });
+
+/** Looks at folders; commits that wait for company get it when time goes on. */
+async function look(
+  { library, clock }: Pick<LibraryFixture, "library" | "clock">,
+  folders: readonly string[],
+): Promise<void> {
+  let isDone = false;
+  const done = library.look("nas", folders, never()).finally(() => isDone = true);
+  while (!isDone) await clock.advance(30);
+  await done;
+}
 
 const steps = fc.array(
   fc.record({
