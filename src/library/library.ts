@@ -193,8 +193,14 @@ export class Library implements AsyncDisposable {
       throw new MusicfsError("unavailable", `Cannot look at ${origin}: it is down`, context);
     }
     const signal = AbortSignal.any([options.signal, this.#stopping.signal]);
-    const [sync, removal, moves] = [this.#sync, this.#removal, this.#moves];
-    const parts = { namespace: this.namespace, sync, removal, moves, log };
+    const parts = {
+      namespace: this.namespace,
+      sync: this.#sync,
+      committer: this.#committer,
+      removal: this.#removal,
+      moves: this.#moves,
+      log,
+    };
     await new Look(parts, number, { ...options, signal }).run(folders);
   }
 

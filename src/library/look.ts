@@ -2,10 +2,12 @@ import { Limiter, orAborted } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { SCAN_FOLDERS_MAX } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
+import type { Committer } from "./committer.ts";
 import type { Entry } from "./entry.ts";
 import type { FolderSync } from "./folder_sync.ts";
 import type { Moves } from "./moves.ts";
 import type { Namespace } from "./namespace.ts";
+import { nextTurn } from "./next_turn.ts";
 import { ROOT_ID } from "./node_id.ts";
 import type { Removal } from "./removal.ts";
 import { Round } from "./round.ts";
@@ -24,6 +26,7 @@ export interface LookOptions {
 export interface LookParts {
   namespace: Namespace;
   sync: FolderSync;
+  committer: Committer;
   removal: Removal;
   moves: Moves;
   log: Log;
@@ -44,6 +47,9 @@ export class Look {
   readonly #round: Round;
   /** Folders that were listed, or are being; true: with all below. */
   readonly #listed = new Map<number, boolean>();
+  /** Listings that the origin has not answered. */
+  #listing = 0;
+  #flushed: Promise<void> = Promise.resolve();
   #failure: unknown;
 
   constructor(parts: LookParts, origin: number, options: LookOptions) {
@@ -60,6 +66,14 @@ export class Look {
    * by then is kept.
    */
   async run(folders: readonly string[]): Promise<void> {
+    try {
+      await this.#lookAtAll(folders);
+    } finally {
+      await this.#flushed;
+    }
+  }
+
+  async #lookAtAll(folders: readonly string[]): Promise<void> {
     const { signal, gone } = this.#options;
     for (const count of gone?.values() ?? []) this.#round.seenGone += count;
     try {
@@ -128,6 +142,7 @@ export class Look {
       refreshFolder: isHinted,
       round: this.#round,
       limiter: this.#limiter,
+      onListed: this.#began(),
     };
     try {
       const listing = sync.listAgain(id, this.#origin, options);
@@ -137,7 +152,27 @@ export class Look {
       await Promise.all(below.map((folder) => this.#list(folder, { deep })));
     } catch (error) {
       await this.#failed(id, error);
+    } finally {
+      options.onListed();
     }
+  }
+
+  /** Notes that a listing began; call the result when the origin has answered, or at the latest. */
+  #began(): () => void {
+    this.#listing += 1;
+    let isOpen = true;
+    return () => {
+      if (!isOpen) return;
+      isOpen = false;
+      this.#listing -= 1;
+      // Nothing is on its way any more: what was listed need not wait for company.
+      if (this.#listing === 0) this.#flushed = this.#flushNext();
+    };
+  }
+
+  async #flushNext(): Promise<void> {
+    await Promise.all([this.#flushed, nextTurn()]);
+    this.#parts.committer.flush();
   }
 
   /** A folder that is gone shows in the one it was in; of an ill origin nothing more is asked. */
