@@ -1,7 +1,9 @@
 /** What docs/ says of the code that a machine can check. */
 
 import assert from "node:assert/strict";
+import { FileSchema } from "../src/cli/settings.ts";
 import { nodeIdOf } from "../src/library/node_id.ts";
+import { DaemonEventSchema } from "../src/mount/daemon_events.ts";
 import { at, never, openLibrary } from "./library/library_fixture.ts";
 import { MemoryOrigin } from "./support/memory_origin.ts";
 
@@ -47,6 +49,28 @@ Deno.test("docs/architecture.md has the table of imports that deno lint holds", 
   const rules = /const MAY_IMPORT = \{\n([^}]+)\};/.exec(page)?.[1] ?? "";
   assert(rules.split("\n").length > 10);
   assert((await read("tests/support/lint_plugin.ts")).includes(rules));
+});
+
+Deno.test("docs/operations.md lists every event with its fields, and every option of a hook", async () => {
+  const page = await read("docs/operations.md");
+  const [, events = ""] = /^## Events\n([^#]+)/m.exec(page) ?? [];
+  const listed = [...events.matchAll(/^\| `(\w+)` +\| ([^|]*)\|/gm)].map((
+    [, name, fields = ""],
+  ) => [
+    name,
+    ["event", "time_ms", ...Array.from(fields.matchAll(/`(\w+)`/g), ([, field]) => field)],
+  ]);
+  const told = DaemonEventSchema.options.map(({ entries }) => [
+    entries.event.literal,
+    Object.keys(entries),
+  ]);
+  const sorted = (rows: unknown[][]): unknown[][] =>
+    rows.map(([name, fields]) => [name, [...fields as string[]].sort()]);
+  assert.deepEqual(sorted(listed), sorted(told));
+  const [, hooks = ""] = /^## Hooks\n([^#]+)/m.exec(page) ?? [];
+  const keys = Array.from(hooks.matchAll(/^\| `(\w+)` /gm), ([, key]) => key);
+  const [schema] = FileSchema.entries.hook.wrapped.item.pipe;
+  assert.deepEqual(keys, Object.keys(schema.entries));
 });
 
 Deno.test("docs/ names no source file that is not there", async () => {

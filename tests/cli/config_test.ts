@@ -323,5 +323,5 @@ Deno.test("resolveConfig() accepts every configuration that README shows", async
   const names = shown.map((text) =>
     resolve({ files: { [HOME_FILE]: text } }).origins.map(({ name }) => name)
   );
-  assert.deepEqual(names, [["nas"], ["server", "bucket"]]);
+  assert.deepEqual(names, [["nas"], ["server", "bucket"], []]);
 });
