@@ -16,7 +16,7 @@ const MANIFESTS_MAX = 500;
 /** What the tracks that were whole are rebuilt from; `Manifests` of the store. */
 export interface ManifestFiles {
   files(): Iterable<{ manifest: ChunkManifest }>;
-  put(version: FileVersion, list: ChunkList): void;
+  put(version: FileVersion, list: ChunkList, options: { isBulk: true }): void;
 }
 
 /** What a rebuild works on. */
@@ -90,7 +90,7 @@ function restoreOne(
   if (entry?.sources[0]?.origin !== origin) return false;
   const version = namespace.version(nodeIdOf(entry.id, entry.sequence));
   if (!version) return false;
-  options.manifests.put(version, listOf(manifest));
+  options.manifests.put(version, listOf(manifest), { isBulk: true });
   return true;
 }
 

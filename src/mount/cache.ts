@@ -233,7 +233,7 @@ async function openStored(
   const space = new Space({ cacheDir, index, cacheIndex, clock, log, limitBytes });
   const store = new DiskCasStore({ cacheDir, hash, cacheIndex, space, disk });
   const common = { index, cacheIndex, disk, space, cacheDir, log };
-  const manifests = new Manifests({ ...common, hash, keyHash });
+  const manifests = new Manifests({ ...common, store, hash, keyHash });
   const extents = new Extents({ ...common, keyOf: manifests.keyOf.bind(manifests), xxh64 });
   return { opened, hash, cacheIndex, disk, space, store, manifests, extents };
 }

@@ -27,7 +27,7 @@ import type { Ingest } from "./ingest.ts";
 import { keepLonger } from "./keep_longer.ts";
 import { isOwnList } from "./published_list.ts";
 import { findRetagged } from "./retagged.ts";
-import { hasSameContent, METADATA_BYTES_MAX } from "./same_content.ts";
+import { hasSameContent } from "./same_content.ts";
 
 /**
  * How long a version may take to be settled before it is fetched without that, in ms: five round
@@ -219,7 +219,6 @@ export class DeltaTransfer implements AsyncDisposable {
   /** Undefined if there are none. */
   #candidates(version: FileVersion): Candidates | undefined {
     const { manifests: { donors }, publishedList, predecessors, trustAudioMd5 } = this.#options;
-    const { size } = version;
     const earlier = Iterator.from(predecessors?.(version) ?? []).take(DONORS_MAX)
       .map(({ id }) => id).toArray();
     const found: Candidates = {
@@ -229,7 +228,7 @@ export class DeltaTransfer implements AsyncDisposable {
       sameTime: donors.sameTime(version).filter((id) => !earlier.includes(id)),
       predecessors: trustAudioMd5 === false ? [] : earlier,
       mayHaveAudio: trustAudioMd5 !== false && mayBeFlac(version) &&
-        donors.sameAudio(size - METADATA_BYTES_MAX, size).length > 0,
+        donors.isAnyAudio,
     };
     const isAny = found.isPublished || found.mayHaveAudio || found.sameTag.length > 0 ||
       found.sameTime.length > 0 || found.predecessors.length > 0;
@@ -314,11 +313,9 @@ export class DeltaTransfer implements AsyncDisposable {
   ): Promise<Derived | undefined> {
     const { manifests: { donors }, store, digest } = this.#options;
     const predecessors = candidates.predecessors.map((id) => this.#donor(id));
-    const sameAudio = (least: number, most: number): DonorBytes[] =>
-      candidates.mayHaveAudio
-        ? donors.sameAudio(least, most).filter((id) => id !== version.id)
-          .map((id) => this.#donor(id))
-        : [];
+    const sameAudio = !candidates.mayHaveAudio
+      ? undefined
+      : (md5: Uint8Array): DonorBytes[] => donors.sameAudio(md5).map((id) => this.#donor(id));
     const found = await findRetagged(version, { fetched, predecessors, sameAudio, wanted });
     if (!found || this.#isTaken(version)) return undefined;
     const chunker = this.#chunker ??= new CdcChunker();

@@ -8,14 +8,17 @@ import { EXTENT_BLOCK_BYTES } from "../base/limits.ts";
 import { layoutOf, type LayoutRegion } from "../chunking/audio_layout.ts";
 import { sameHash } from "../chunking/chunk_hash.ts";
 import { type FlacHead, readFlacHead } from "../chunking/flac_head.ts";
+import { FLAC_MD5_END, flacMd5 } from "../chunking/flac_md5.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import { wholeBlocks } from "./byte_ranges.ts";
 import type { DonorBytes } from "./donor_bytes.ts";
 import type { FetchedBytes } from "./fetched_bytes.ts";
 import { isZero, METADATA_BYTES_MAX, PROBE_BYTES } from "./same_content.ts";
 
-/** Bytes of a head that are fetched first, at least and at most, if nothing tells how long it is. */
-export const HEAD_BYTES = 64 * 1024;
+/** Bytes of a head that are fetched first, if an earlier version tells no better. */
+const HEAD_BYTES = 64 * 1024;
+
+/** Most bytes of what is about to be read that are fetched as a head. */
 const HEAD_BYTES_MAX = 128 * 1024;
 
 /** Longest head that is fetched in one go because an earlier version's tells how long it is. */
@@ -40,8 +43,8 @@ export interface RetaggedOptions {
   fetched: FetchedBytes;
   /** Earlier versions of the same file, the latest first, also those of which there are no chunks. */
   predecessors: readonly DonorBytes[];
-  /** Donors whose audio, by their lists, has from `least` to `most` bytes. */
-  sameAudio: (least: number, most: number) => readonly DonorBytes[];
+  /** Donors with an MD5 of the samples; undefined if there are none with any. */
+  sameAudio: ((md5: Uint8Array) => readonly DonorBytes[]) | undefined;
   /** What somebody is about to read. */
   wanted: ByteRange;
 }
@@ -65,12 +68,13 @@ export async function findRetagged(
   const first = firstRanges(size, options);
   if (first.length === 0) return undefined;
   await fetched.need(first);
-  const head = await headOf(size, fetched);
-  if (!head || isZero(head.md5) || head.audioStart >= size) return undefined;
-  const rest = size - head.audioStart;
-  const others = sameAudio(rest - METADATA_BYTES_MAX, rest).filter(({ id }) =>
+  const md5 = flacMd5(fetched.read(0, Math.min(FLAC_MD5_END, size)) ?? new Uint8Array());
+  const others = (md5 && sameAudio ? sameAudio(md5) : []).filter(({ id }) =>
     predecessors.every((known) => known.id !== id)
   );
+  if (others.length === 0 && !predecessors.some(audioChunksOf)) return undefined;
+  const head = await headOf(size, fetched);
+  if (!head || isZero(head.md5) || head.audioStart >= size) return undefined;
   const donors = [...predecessors, ...others].flatMap((donor) => {
     const theirs = donorHead(donor);
     return theirs && sameHash(theirs.md5, head.md5) ? [{ donor, head: theirs }] : [];
@@ -126,9 +130,8 @@ function firstRanges(size: number, options: RetaggedOptions): ByteRange[] {
   }
   // Whoever begins elsewhere is not kept waiting for a look at the head.
   if (wanted.offset >= HEAD_BYTES) return [];
-  if (sameAudio(size - METADATA_BYTES_MAX, size).length === 0) return [];
-  const end = Math.min(wanted.offset + wanted.length, HEAD_BYTES_MAX);
-  return [headRange(Math.max(HEAD_BYTES, end))];
+  if (!sameAudio) return [];
+  return [headRange(Math.min(wanted.offset + wanted.length, HEAD_BYTES_MAX))];
 }
 
 function headRange(bytes: number): ByteRange {

@@ -8,12 +8,11 @@
  *   keys, so that they can be removed by its id alone
  * - 1, time: u64 size, i64 mtime in ns
  * - 2, tag: xxh128 of `origin NUL ETag NUL size`, for ETags that are hashes of the content
- * - 3, audio: u64 bytes of FLAC audio, u64 0: as far as the list tells
+ * - 3, audio: FLAC's MD5 of the samples
  * - 4, retired: 16 zeros. No name of the library has this version any more
  */
 
 import type { ChunkHash } from "../chunking/chunk_hash.ts";
-import type { ChunkList } from "../chunking/chunk_list.ts";
 import type { FileVersion, VersionSource } from "./file_version.ts";
 import type { Index, Table } from "./index.ts";
 
@@ -53,11 +52,17 @@ export class Donors {
     this.#keyHash = keyHash;
   }
 
-  /** Notes what a version's list can be found by. */
-  note(version: FileVersion, list: ChunkList): void {
+  /**
+   * Notes what a version's list can be found by. `audioMd5`: FLAC's, if there is one; "as before" if
+   * the list is a longer one.
+   */
+  note(version: FileVersion, audioMd5: Uint8Array | "as before" | undefined): void {
     const before = this.#record(version.id);
     const known = new Set(before?.prefixes.map((prefix) => prefix.toHex()));
-    const now = [...this.#prefixesOf(version, list)];
+    const now = [...this.#prefixesOf(version)];
+    if (audioMd5 === "as before") {
+      now.push(...before?.prefixes.filter(([kind]) => kind === KIND.audio) ?? []);
+    } else if (audioMd5) now.push(hashPrefix(KIND.audio, audioMd5));
     const isSame = known.size === now.length && now.every((prefix) => known.has(prefix.toHex()));
     if (before && isSame) return;
     this.#removePrefixes(version.id, before?.prefixes ?? []);
@@ -129,19 +134,21 @@ export class Donors {
     return this.#find(rangeOf(prefix), DONORS_MAX).filter((id) => id !== version.id);
   }
 
-  /** FLAC files whose audio has `[least, most]` bytes. */
-  sameAudio(least: number, most: number): number[] {
-    const end = rangeOf(prefixOf(KIND.audio, BigInt(most))).end;
-    const start = keyOf(prefixOf(KIND.audio, BigInt(Math.max(0, least))), 0);
-    return this.#find({ start, end }, DONORS_MAX);
+  /** FLAC files whose samples have that MD5. */
+  sameAudio(md5: Uint8Array): number[] {
+    return this.#find(rangeOf(hashPrefix(KIND.audio, md5)), DONORS_MAX);
   }
 
-  *#prefixesOf(version: FileVersion, list: ChunkList): Iterable<Uint8Array<ArrayBuffer>> {
+  /** Whether there is any FLAC file. */
+  get isAnyAudio(): boolean {
+    const start = Uint8Array.of(KIND.audio);
+    return this.#find({ start, end: Uint8Array.of(KIND.audio + 1) }, 1).length > 0;
+  }
+
+  *#prefixesOf(version: FileVersion): Iterable<Uint8Array<ArrayBuffer>> {
     const time = timePrefix(version);
     if (time) yield time;
     yield* this.#tagsOf(version);
-    const audio = mayBeFlac(version) ? audioBytesOf(list) : 0;
-    if (audio > 0) yield prefixOf(KIND.audio, BigInt(audio));
   }
 
   *#tagsOf({ size, sources }: FileVersion): Iterable<Uint8Array<ArrayBuffer>> {
@@ -149,9 +156,7 @@ export class Donors {
       const tag = strongTag(source);
       if (tag === undefined) continue;
       const text = `${source.origin}\0${tag}\0${size}`;
-      const prefix = prefixOf(KIND.tag);
-      prefix.set(this.#keyHash.digest(encoder.encode(text)), 1);
-      yield prefix;
+      yield hashPrefix(KIND.tag, this.#keyHash.digest(encoder.encode(text)));
     }
   }
 
@@ -202,19 +207,6 @@ export function strongTag({ version }: VersionSource): string | undefined {
   return STRONG_ETAG.exec(version)?.[1]?.toLowerCase();
 }
 
-/**
- * Bytes of a FLAC file's audio, as far as its list tells; 0 if it does not. Of a list that is not
- * whole that is all behind the metadata, with the tags that may stand at the end.
- */
-function audioBytesOf(list: ChunkList): number {
-  const [head, audio, tail, ...more] = list.toRegions();
-  if (head?.kind !== "metadata" || audio?.kind !== "audio" || more.length > 0) return 0;
-  const bytes = head.chunks.reduce((sum, { length }) => sum + length, 0);
-  if (!list.whole) return list.size - bytes;
-  if (tail && tail.kind !== "metadata") return 0;
-  return audio.chunks.reduce((sum, { length }) => sum + length, 0);
-}
-
 function hasFlag(table: Table, id: number, flag: number): boolean {
   return ((table.get(keyOf(prefixOf(KIND.version), id))?.[0] ?? 0) & flag) !== 0;
 }
@@ -230,6 +222,12 @@ function prefixOf(kind: number, first = 0n, second = 0n): Uint8Array<ArrayBuffer
   view.setUint8(0, kind);
   view.setBigUint64(1, first);
   view.setBigUint64(9, second);
+  return prefix;
+}
+
+function hashPrefix(kind: number, hash: Uint8Array): Uint8Array<ArrayBuffer> {
+  const prefix = prefixOf(kind);
+  prefix.set(hash, 1);
   return prefix;
 }
 

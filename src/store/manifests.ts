@@ -4,8 +4,10 @@ import type { Log } from "../base/log.ts";
 import { cString, libc } from "../base/posix.ts";
 import type { ChunkHash } from "../chunking/chunk_hash.ts";
 import { ChunkList } from "../chunking/chunk_list.ts";
+import { flacMd5 } from "../chunking/flac_md5.ts";
 import type { CacheIndex, ChunkName } from "./cache_index.ts";
-import { Donors } from "./donors.ts";
+import type { CasStore } from "./cas_store.ts";
+import { Donors, mayBeFlac } from "./donors.ts";
 import { type FileVersion, sourceKeyOf, versionFilePath, type VersionKey } from "./file_version.ts";
 import type { Index, KeyRange, Table } from "./index.ts";
 import { ManifestFiles, type StoredManifest } from "./manifest_files.ts";
@@ -19,6 +21,8 @@ export interface ManifestsOptions {
   cacheIndex: CacheIndex;
   disk: CacheDisk;
   space: Pick<Space, "reserve" | "grew" | "onEvict">;
+  /** What chunks are read from; without it FLAC files are not found by their audio. */
+  store?: Pick<CasStore, "get"> | undefined;
   cacheDir: string;
   /** Names chunks. */
   hash: ChunkHash;
@@ -119,8 +123,12 @@ export class Manifests {
     return ChunkList.empty(version.size, this.#options.hash.bytes);
   }
 
-  /** Stores the version's list, and notes which chunks it names. In the caller's transaction, if any. */
-  put(version: FileVersion, list: ChunkList): void {
+  /**
+   * Stores the version's list, and notes which chunks it names. In the caller's transaction, if any.
+   * With `isBulk` no chunk is looked into, for a rebuild of the index: 100,000 files may lie on a
+   * slow disk.
+   */
+  put(version: FileVersion, list: ChunkList, { isBulk = false } = {}): void {
     const { index, cacheIndex } = this.#options;
     index.transaction(() => {
       const before = this.list(version.id);
@@ -131,7 +139,7 @@ export class Manifests {
       const record = encodeManifestRecord(key, list);
       this.#lists.delete(version.id);
       this.#table.put(manifestKey(version.id), record);
-      this.donors.note(version, list);
+      this.donors.note(version, same > 0 || isBulk ? "as before" : this.#audioMd5(version, list));
     });
   }
 
@@ -324,6 +332,18 @@ export class Manifests {
       if (this.#options.cacheIndex.find("chunk", list.hash(i))) return false;
     }
     return true;
+  }
+
+  /** FLAC's MD5 of the samples, if the first chunk says it. */
+  #audioMd5(version: FileVersion, list: ChunkList): Uint8Array | undefined {
+    const { store } = this.#options;
+    if (!store || list.count === 0 || !mayBeFlac(version)) return undefined;
+    try {
+      return flacMd5(store.get(list.hash(0), list.length(0)));
+    } catch (error) {
+      if (error instanceof MusicfsError) return undefined;
+      throw error;
+    }
   }
 
   /** Whether a chunk is here, of audio or of what is not told apart, that only this list names. */

@@ -323,10 +323,12 @@ Deno.test("FileReader.read() fetches the head of a new FLAC file once, in one ro
   await using dir = await tempDir();
   await using rig = new DeltaRig(dir.path);
   await rig.cached(plain);
-  const version = rig.add(track({ seed: 3 }));
-  await rig.rig.read(version, 0, 128 * KiB);
+  const tags = { COMMENT: "x".repeat(200_000) };
+  await rig.rig.read(rig.add(track({ seed: 3, tags })), 0, 128 * KiB);
+  await rig.rig.read(rig.add(track({ seed: 4, tags })), 0, 4 * KiB);
   assert.deepEqual(rig.origin.reads.map(({ offset, length }) => [offset, length]), [
     [0, 128 * KiB],
+    [0, 16 * KiB],
   ]);
 });
 

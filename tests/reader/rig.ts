@@ -73,6 +73,7 @@ export class Rig implements AsyncDisposable {
       cacheIndex,
       disk,
       space,
+      store,
       cacheDir,
       hash: xxh128,
       keyHash: xxh128,

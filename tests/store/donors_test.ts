@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
+import { MusicfsError } from "../../src/base/errors.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { openChunkHash } from "../../src/chunking/chunk_hash.ts";
 import { ChunkList } from "../../src/chunking/chunk_list.ts";
 import { CacheIndex } from "../../src/store/cache_index.ts";
 import { Donors, isDerived } from "../../src/store/donors.ts";
 import type { FileVersion } from "../../src/store/file_version.ts";
-import { Manifests } from "../../src/store/manifests.ts";
+import { Manifests, type ManifestsOptions } from "../../src/store/manifests.ts";
 import { CacheDisk } from "../../src/store/passthrough.ts";
 import { Space } from "../../src/store/space.ts";
+import { flacFile } from "../support/flac_file.ts";
 import { MemoryIndex } from "../support/memory_index.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { VirtualClock } from "../support/virtual_clock.ts";
@@ -22,7 +24,10 @@ interface Fixture {
   manifests: Manifests;
 }
 
-async function fixture(cacheDir: string): Promise<Fixture> {
+async function fixture(
+  cacheDir: string,
+  store?: ManifestsOptions["store"],
+): Promise<Fixture> {
   await Deno.mkdir(`${cacheDir}/tmp`, { recursive: true });
   const index = new MemoryIndex();
   const clock = new VirtualClock();
@@ -30,7 +35,7 @@ async function fixture(cacheDir: string): Promise<Fixture> {
   const common = { cacheDir, index, cacheIndex, clock, log: silentLog };
   const space = new Space({ ...common, limitBytes: 2 ** 30 });
   const disk = new CacheDisk(common);
-  const manifests = new Manifests({ ...common, space, disk, hash, keyHash: hash });
+  const manifests = new Manifests({ ...common, store, space, disk, hash, keyHash: hash });
   return { index, cacheIndex, manifests };
 }
 
@@ -62,7 +67,7 @@ function lose({ cacheIndex }: Fixture, ...seeds: number[]): void {
   for (const seed of seeds) cacheIndex.remove("chunk", hash.digest(Uint8Array.of(seed)));
 }
 
-Deno.test("Donors finds versions by size and time, by strong tag, and by how much audio they have", async () => {
+Deno.test("Donors finds versions by size and time, and by strong tag", async () => {
   await using dir = await tempDir();
   const { manifests } = await fixture(dir.path);
   const { donors } = manifests;
@@ -79,10 +84,6 @@ Deno.test("Donors finds versions by size and time, by strong tag, and by how muc
   assert.deepEqual(donors.sameTag(version(9, { tag: "v1" })), []);
   const elsewhere = { origin: "bucket", path: "1.flac", version: MD5 };
   assert.deepEqual(donors.sameTag(version(9, { sources: [elsewhere] })), []);
-  // Of a list that is not whole it is all that may be audio.
-  assert.deepEqual(donors.sameAudio(800, 800), [1]);
-  assert.deepEqual(donors.sameAudio(200, 900), [3, 1, 2]);
-  assert.deepEqual(donors.sameAudio(201, 799), []);
 });
 
 Deno.test("Donors knows no time where the origin knows none, and no more than 16 of a kind", async () => {
@@ -96,20 +97,33 @@ Deno.test("Donors knows no time where the origin knows none, and no more than 16
 
 Deno.test("Donors follows a version's list and its sources, and forgets it with them", async () => {
   await using dir = await tempDir();
-  const { manifests, index } = await fixture(dir.path);
+  const chunks = new Map<string, Uint8Array<ArrayBuffer>>();
+  const { manifests, index } = await fixture(dir.path, {
+    get: (hash) => {
+      const bytes = chunks.get(hash.toHex());
+      if (bytes) return bytes;
+      throw new MusicfsError("not_found", "no chunk", { op: "test", subject: "chunk" });
+    },
+  });
   const { donors } = manifests;
-  manifests.put(version(1), listOf([1], []));
-  assert.deepEqual(donors.sameAudio(0, SIZE), []);
-  manifests.put(version(1), listOf([1], [2]));
-  assert.deepEqual(donors.sameAudio(900, 900), [1]);
-  const tail = ChunkList.empty(SIZE, 16)
-    .append([{ hash: hash.digest(Uint8Array.of(1)), length: 100 }], { kind: "metadata" })
-    .append([{ hash: hash.digest(Uint8Array.of(2)), length: 700 }], { kind: "audio" })
-    .append([{ hash: hash.digest(Uint8Array.of(3)), length: 200 }], { kind: "metadata" });
-  manifests.put(version(1, { tag: MD5 }), tail);
-  assert.deepEqual([donors.sameAudio(900, 900), donors.sameAudio(700, 700)], [[], [1]]);
-  assert.deepEqual(donors.sameTag(version(2, { tag: MD5 })), [1]);
-  manifests.remove(1);
+  const head = flacFile({ samples: 1, seed: 1, tags: {} });
+  const md5 = head.slice(26, 42);
+  const first = hash.digest(Uint8Array.of(1));
+  const put = (id: number, list: ChunkList, options?: { isBulk: true }): void =>
+    manifests.put(version(id), list, options);
+  put(1, listOf([1], []));
+  assert.deepEqual([donors.isAnyAudio, donors.sameAudio(md5)], [false, []]);
+  chunks.set(first.toHex(), head);
+  put(2, listOf([1], []));
+  put(3, listOf([1], []), { isBulk: true });
+  put(2, listOf([1], [2]));
+  assert.deepEqual([donors.isAnyAudio, donors.sameAudio(md5)], [true, [2]]);
+  manifests.put(version(2, { tag: MD5 }), listOf([1], [2, 3]));
+  assert.deepEqual(donors.sameTag(version(9, { tag: MD5 })), [2]);
+  // Another list altogether.
+  put(2, listOf([4], [5]));
+  assert.deepEqual([donors.isAnyAudio, donors.sameTag(version(9, { tag: MD5 }))], [false, []]);
+  for (const id of [1, 2, 3]) manifests.remove(id);
   assert.equal(index.table("donors").count(), 0);
 });
 
