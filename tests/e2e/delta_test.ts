@@ -104,6 +104,58 @@ testWith(
   },
 );
 
+testWith(NEEDS, "a daemon that dies while it takes a file over leaves nothing wrong", async (t) => {
+  await using dir = await tempDir("delta-kill");
+  const origin = join(dir.path, "origin");
+  const [path = ""] = await makeAlbum(join(origin, "Album"), 1);
+  const mount = { dir: dir.path, origins: [origin] };
+  for (const [number, point] of ["after_put", "before_commit", "after_commit"].entries()) {
+    await t.step(point, async () => {
+      {
+        await using daemon = await startDaemon(mount);
+        await scanned(daemon);
+        await readsEqual(daemon, origin);
+      }
+      await output("metaflac", [`--set-tag=COMMENT=${"x".repeat(9_000 * (number + 1))}`, path]);
+      {
+        const env = { MUSICFS_FAILPOINTS: `delta.${point}=kill` };
+        await using daemon = await startDaemon({ ...mount, env });
+        await scanned(daemon);
+        const read = output("cat", [join(daemon.mountpoint, "Album/1 Track.flac")]);
+        await assert.rejects(read);
+        await daemon.exitCode();
+      }
+      await using daemon = await startDaemon(mount);
+      const fetched = await fetchedBy(daemon, () => readsEqual(daemon, origin));
+      const allowed = await metadataBytes(path) + 160 * KiB;
+      assert(fetched <= allowed, `${fetched} bytes were fetched, ${allowed} are allowed`);
+    });
+  }
+});
+
+testWith(NEEDS, "names that went do not come back with an index that is made anew", async () => {
+  await using dir = await tempDir("delta-rebuild");
+  const origin = join(dir.path, "origin");
+  const [first = "", second = ""] = await makeAlbum(join(origin, "Album"), 3);
+  const mount = { dir: dir.path, origins: [origin] };
+  {
+    await using daemon = await startDaemon(mount);
+    await readsEqual(daemon, origin);
+    await Deno.remove(first);
+    await Deno.rename(second, join(origin, "moved.flac"));
+    await scanned(daemon);
+  }
+  {
+    await using daemon = await startDaemon(mount);
+    await output("cat", [join(daemon.mountpoint, "moved.flac")]);
+  }
+  await Deno.remove(join(dir.path, "cache/index"), { recursive: true });
+  await Deno.rename(origin, `${origin}-away`);
+  await using daemon = await startDaemon(mount);
+  const names = await output("find", [daemon.mountpoint, "-type", "f", "-printf", "%P\n"]);
+  assert.deepEqual(names.trim().split("\n").sort(), ["Album/3 Track.flac", "moved.flac"]);
+});
+
 /** Real FLAC files of noise, which differ; their paths. */
 async function makeAlbum(folder: string, tracks: number): Promise<string[]> {
   await Deno.mkdir(folder, { recursive: true });
