@@ -81,6 +81,9 @@ export interface SyncOutcome {
   folders: number[];
   /** Whether a folder with something in it is now something else, which waits for the scan's end. */
   replaced: boolean;
+  /** Names that came, and that are missing. */
+  added: number;
+  missing: number;
 }
 
 /** Brings the names in line with what an origin listed. */
@@ -108,7 +111,30 @@ export class FolderCommit {
     await own?.settle();
     const replaced = missing.length > listed.delta.missing.length;
     if (replaced) round?.replacedIn.add(listed.folder);
-    return { folders, replaced };
+    const added = listed.delta.added.length + listed.delta.replaced.length;
+    return { folders, replaced, added, missing: missing.length };
+  }
+
+  /** Counts a folder, whose names are as they were, as work of the scan under way. */
+  async leave(
+    folder: number,
+    origin: number,
+    { files, folders }: { files: number; folders: number },
+  ): Promise<void> {
+    const { clock, committer, scanOf } = this.#parts;
+    const scan = scanOf(origin);
+    await committer.commit((edit) => {
+      const entry = edit.namespace.entry(folder);
+      const source = entry?.sources.find((source) => source.origin === origin);
+      if (scan === undefined || !entry || source?.kind !== "folder") return;
+      if (source.lastScan === scan) return;
+      const state = edit.origin(origin);
+      state.counts.files += files;
+      state.counts.folders += folders;
+      state.lastCommitMs = clock.now();
+      source.lastScan = scan;
+      edit.setSources(entry, entry.sources);
+    }, { weight: 1, urgent: false });
   }
 
   /** Commits the places and what is missing; the ids of the folder's folders. */

@@ -146,6 +146,15 @@ export class FolderSync {
     if (flight) await flight.done.catch(() => {/* Told to those who asked for it. */});
   }
 
+  /** As `FolderCommit.leave`. */
+  async leave(
+    folder: number,
+    origin: number,
+    counts: { files: number; folders: number },
+  ): Promise<void> {
+    await this.#commit.leave(folder, origin, counts);
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     const flights = [...this.#flights.values()];
@@ -164,7 +173,7 @@ export class FolderSync {
     const promotion = new AbortController();
     if (options.urgent) promotion.abort(PROMOTED);
     const flight: Flight = {
-      done: Promise.resolve({ folders: [], replaced: false }),
+      done: Promise.resolve({ folders: [], replaced: false, added: 0, missing: 0 }),
       controller: new AbortController(),
       promotion,
     };

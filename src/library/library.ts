@@ -21,6 +21,7 @@ import type { FindPublished } from "./published_names.ts";
 import { Removal } from "./removal.ts";
 import { OriginScan, type OriginScanReport } from "./scan.ts";
 import { notScanned, type ScanOptions, type ScanReport, sumOf } from "./scan_report.ts";
+import { UnchangedFolders } from "./unchanged_folders.ts";
 import { YoungFiles } from "./young_files.ts";
 
 export type { ProveOptions, ProveProgress } from "./content_prover.ts";
@@ -83,6 +84,7 @@ export class Library implements AsyncDisposable {
   readonly #origins = new Map<number, Origin>();
   readonly #order: readonly number[];
   readonly #owed: OwedChanges;
+  readonly #unchanged: UnchangedFolders;
   /** Names that are left out. */
   readonly #hidden: ReadonlySet<string>;
   readonly #committer: Committer;
@@ -105,6 +107,7 @@ export class Library implements AsyncDisposable {
     this.namespace = new Namespace(index);
     const { namespace } = this;
     const young = this.young = new YoungFiles(clock);
+    this.#unchanged = new UnchangedFolders(clock);
     const adopting = { index, namespace, nowMs: clock.now(), onTakeover };
     this.#order = adoptOrigins(adopting, identitiesOf(options));
     for (const origin of options.origins) {
@@ -325,6 +328,7 @@ export class Library implements AsyncDisposable {
     options: ScanOptions,
   ): Promise<OriginScanReport> {
     const { index, clock, isUp = () => true } = this.#options;
+    const { log } = this.#options;
     const source = this.#origins.get(number);
     if (!source) throw new Error(`Origin ${number} is not configured`);
     const { name } = source;
@@ -341,6 +345,8 @@ export class Library implements AsyncDisposable {
         moves: this.#moves,
         source,
         hidden: this.#hidden,
+        unchanged: this.#unchanged,
+        log,
         isUp: () => isUp(name),
         clock,
       },
@@ -348,6 +354,7 @@ export class Library implements AsyncDisposable {
       {
         acceptDeletions: options.acceptDeletions ?? false,
         resume: options.resume ?? true,
+        skipUnchanged: options.skipUnchanged?.includes(name) ?? false,
         signal: options.signal,
         ...(options.onProgress && { onProgress: options.onProgress }),
       },

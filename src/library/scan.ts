@@ -3,9 +3,11 @@ import { Limiter, orAborted } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { SCAN_FOLDERS_MAX } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
 import type { Origin } from "../origins/origin.ts";
 import type { Index } from "../store/index.ts";
 import type { Committer } from "./committer.ts";
+import type { SyncOutcome } from "./folder_commit.ts";
 import type { FolderSync } from "./folder_sync.ts";
 import { noCounts, readCounters, readOriginState, type ScanCounts } from "./library_meta.ts";
 import type { Moves } from "./moves.ts";
@@ -15,6 +17,7 @@ import { ROOT_ID } from "./node_id.ts";
 import type { Removal } from "./removal.ts";
 import { type Held, ScanEnd } from "./scan_end.ts";
 import { TreeScan } from "./tree_scan.ts";
+import type { UnchangedFolders } from "./unchanged_folders.ts";
 
 /** Folders of one scan that are listed or wait to be committed. */
 const FOLDERS_UNDER_WAY_MAX = 256;
@@ -45,6 +48,8 @@ export interface OriginScanOptions {
   acceptDeletions: boolean;
   /** Go on with a scan that was interrupted a short while ago. */
   resume: boolean;
+  /** Leave folders alone whose time is what it was at their last listing, not long ago. */
+  skipUnchanged: boolean;
   signal: AbortSignal;
   onProgress?: (progress: ScanProgress) => void;
 }
@@ -70,6 +75,8 @@ export interface OriginScanParts {
   /** The origin itself, and names that are left out. */
   source: Origin;
   hidden: ReadonlySet<string>;
+  unchanged: UnchangedFolders;
+  log: Log;
   /** Whether the origin is not known to be down. */
   isUp: () => boolean;
   clock: Clock;
@@ -90,6 +97,10 @@ export class OriginScan {
   readonly #options: OriginScanOptions;
   readonly #limiter = new Limiter(SCAN_FOLDERS_MAX);
   readonly #errors: Error[] = [];
+  /** Folders whose parent was not listed, so that their own times are not known. */
+  readonly #notAsked = new Set<number>();
+  /** Folders whose times tell nothing, because their parent's names changed. */
+  readonly #mustList = new Set<number>();
   /** Folders in which a folder's name now stands for something else. */
   readonly #replacedIn = new Set<number>();
   #queue: number[] = [ROOT_ID];
@@ -261,8 +272,11 @@ export class OriginScan {
   async #visit(folder: number): Promise<number[]> {
     try {
       if (this.#isListed(folder)) return await this.#knownFolders(folder);
-      const outcome = await this.#list(folder);
+      const timed = this.#options.skipUnchanged ? await this.#timeOf(folder) : undefined;
+      if (timed && this.#mayLeave(folder, timed.mtimeNs)) return await this.#leave(folder);
+      const outcome = await this.#list(folder, { refreshFolder: timed?.isNew ?? false });
       this.#failuresInRow = 0;
+      if (timed) this.#noteTime(folder, timed.mtimeNs, outcome);
       if (outcome.replaced) this.#replacedIn.add(folder);
       this.#report(false);
       return outcome.folders;
@@ -273,23 +287,74 @@ export class OriginScan {
     }
   }
 
-  async #list(folder: number): Promise<{ folders: number[]; replaced: boolean }> {
+  /** The folder's time now, which its parent's listing told, or the origin; undefined if neither. */
+  async #timeOf(folder: number): Promise<{ mtimeNs: bigint; isNew: boolean } | undefined> {
+    const { namespace, source, unchanged } = this.#parts;
+    const { number } = this.#origin;
+    const entry = namespace.entry(folder);
+    const known = entry?.sources.find(({ origin }) => origin === number)?.mtimeNs;
+    if (known === undefined || !unchanged.isTrusted(number)) return undefined;
+    if (folder !== ROOT_ID && !this.#notAsked.has(folder)) return { mtimeNs: known, isNew: false };
+    const { signal } = this.#options;
+    const path = namespace.pathOf(folder);
+    const answered = this.#asking();
+    try {
+      const { kind, mtimeNs } = await source.stat(path, { signal, isBackground: true });
+      return kind === "folder" ? { mtimeNs, isNew: mtimeNs !== known } : undefined;
+    } catch (error) {
+      // Its listing tells why, too.
+      if (error instanceof MusicfsError) return undefined;
+      throw error;
+    } finally {
+      answered();
+    }
+  }
+
+  #mayLeave(folder: number, mtimeNs: bigint): boolean {
+    if (this.#mustList.has(folder)) return false;
+    return this.#parts.unchanged.isUnchanged(this.#origin.number, folder, mtimeNs);
+  }
+
+  /** Leaves a folder as it is known; the folders below it. */
+  async #leave(folder: number): Promise<number[]> {
+    const answered = this.#asking();
+    const { folders, files } = await this.#knownNames(folder);
+    const counts = { files, folders: folders.length };
+    const left = this.#parts.sync.leave(folder, this.#origin.number, counts);
+    answered();
+    await left;
+    for (const id of folders) this.#notAsked.add(id);
+    this.#failuresInRow = 0;
+    this.#report(false);
+    return folders;
+  }
+
+  #noteTime(folder: number, mtimeNs: bigint, { added, missing, folders }: SyncOutcome): void {
+    const { unchanged, log } = this.#parts;
+    const { name, number } = this.#origin;
+    // A folder may have taken another's place, with its time.
+    if (!unchanged.hasSameTime(number, folder, mtimeNs)) {
+      for (const id of folders) this.#mustList.add(id);
+    }
+    if (unchanged.note(number, folder, { mtimeNs, added, missing })) return;
+    log.warning("An origin's folders keep their times when names change; each scan lists all", {
+      origin: name,
+      folder: this.#parts.namespace.pathOf(folder),
+    });
+  }
+
+  async #list(
+    folder: number,
+    { refreshFolder = false }: { refreshFolder?: boolean } = {},
+  ): Promise<SyncOutcome> {
     const { sync } = this.#parts;
     const { number } = this.#origin;
-    this.#listing += 1;
-    let listed = false;
-    const onListed = (): void => {
-      if (listed) return;
-      listed = true;
-      this.#listing -= 1;
-      // Nothing is on its way any more: what was listed need not wait for company.
-      if (this.#listing === 0) this.#flushed = this.#flushNext();
-    };
+    const onListed = this.#asking();
     const { signal } = this.#options;
     const onStart = (): void => {
       if (this.#isOver() || this.#isDown()) throw this.#givenUp();
     };
-    const options = { urgent: false, limiter: this.#limiter, onStart, onListed };
+    const options = { urgent: false, limiter: this.#limiter, onStart, onListed, refreshFolder };
     try {
       const outcome = await orAborted(sync.list(folder, number, options), signal);
       if (this.#isListed(folder)) return outcome;
@@ -299,6 +364,19 @@ export class OriginScan {
     } finally {
       onListed();
     }
+  }
+
+  /** The origin is being asked until the result is called. */
+  #asking(): () => void {
+    this.#listing += 1;
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      this.#listing -= 1;
+      // Nothing is on its way any more: what was listed need not wait for company.
+      if (this.#listing === 0) this.#flushed = this.#flushNext();
+    };
   }
 
   #givenUp(): MusicfsError {
@@ -323,8 +401,13 @@ export class OriginScan {
 
   /** The folders below one that this scan has listed before it was interrupted. */
   async #knownFolders(folder: number): Promise<number[]> {
+    return (await this.#knownNames(folder)).folders;
+  }
+
+  /** What this origin is known to have in a folder: its folders, and the number of its files. */
+  async #knownNames(folder: number): Promise<{ folders: number[]; files: number }> {
     const { namespace } = this.#parts;
-    const folders: number[] = [];
+    const known = { folders: [] as number[], files: 0 };
     let after = 0;
     for (let read = 5_000; read === 5_000;) {
       read = 0;
@@ -332,12 +415,13 @@ export class OriginScan {
         after = id;
         read += 1;
         const source = sources.find(({ origin }) => origin === this.#origin.number);
-        if (kind === "folder" && source?.kind === "folder") folders.push(id);
+        if (source?.kind === "file") known.files += 1;
+        if (kind === "folder" && source?.kind === "folder") known.folders.push(id);
         if (read === 5_000) break;
       }
       if (read === 5_000) await nextTurn();
     }
-    return folders;
+    return known;
   }
 
   /** A folder that vanished is missing; one that may not be read is left as it is. */

@@ -7,6 +7,12 @@ export interface ScanOptions {
   acceptDeletions?: boolean;
   /** Go on with a scan that was interrupted in the last minutes; default true. */
   resume?: boolean;
+  /**
+   * Names of origins whose folders' times move with their names: folders that were listed by a scan
+   * of this process, less than an hour ago, are not listed again while their times stay. Default:
+   * none, each folder is listed.
+   */
+  skipUnchanged?: readonly string[];
   /** Names of the origins to scan; default all. */
   origins?: readonly string[];
   onProgress?: (progress: ScanProgress) => void;

@@ -101,7 +101,7 @@ async function scanRegularly(
   using _listening = onReturn(cache, () => early.abort());
   for (;;) {
     early = new AbortController();
-    watched.scanned(await scanAndTell(parts, { signal }));
+    watched.scanned(await scanAndTell(parts, { skipUnchanged: timedOrigins(cache), signal }));
     await cache.published.lookAgain(signal);
     const either = AbortSignal.any([signal, early.signal]);
     // An origin that is back is looked at now, the end of the daemon by the next scan.
@@ -109,10 +109,19 @@ async function scanRegularly(
   }
 }
 
+/** Origins that are polled and whose folders have times: local ones are watched, S3 has none. */
+function timedOrigins({ config }: Cache): string[] {
+  return config.origins.filter(({ url }) => /^sftp:/i.test(url)).map(({ name }) => name);
+}
+
 /** Scans the origins, by name, or all of them. */
 async function scanAndTell(
   { scans, log }: BackgroundParts,
-  options: { origins?: readonly string[]; signal: AbortSignal },
+  options: {
+    origins?: readonly string[];
+    skipUnchanged?: readonly string[];
+    signal: AbortSignal;
+  },
 ): Promise<OriginScanResult[]> {
   const results = await scans.run({ ...options, checksum: false, acceptDeletions: false });
   for (const result of results) {

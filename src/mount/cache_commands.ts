@@ -60,6 +60,8 @@ export interface ScanOptions {
   checksum: boolean;
   /** Let entries go although the guard against mass deletion would keep them. */
   acceptDeletions: boolean;
+  /** Identities of origins of which folders whose time is what it was need not be listed. */
+  skipUnchanged?: readonly string[] | undefined;
   onProgress?: ((progress: ScanProgress) => void) | undefined;
 }
 

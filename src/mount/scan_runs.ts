@@ -74,6 +74,7 @@ export class ScanRuns {
         acceptDeletions,
         signal,
         ...(origins ? { origins } : {}),
+        ...(options.skipUnchanged ? { skipUnchanged: options.skipUnchanged } : {}),
         onProgress: ({ origin, folders, files }) => {
           this.#files = files;
           this.#folders = folders;
