@@ -61,8 +61,11 @@ const code = await run(Deno.args, {
   clock: systemClock,
   random: Math.random,
   runDaemon: async (config, options) => {
+    const { openAhead } = await import("./src/mount/open_ahead.ts");
+    const { raw, begun } = openAhead(config, options);
+    await begun;
     const { runDaemon } = await import("./src/mount/daemon.ts");
-    return await runDaemon(config, options);
+    return await runDaemon(config, { ...options, raw });
   },
   openCache: async (config, options) => {
     const { openCache } = await import("./src/mount/maintenance.ts");

@@ -115,7 +115,7 @@ export class PublishedIndex implements PublishedNames {
   static async #open(origin: Origin, options: PublishedOptions): Promise<PublishedIndex> {
     const { kind, signal, log } = options;
     const xxh128 = await openChunkHash("xxh128");
-    const file = await origin.stat(NAMES_PATH, { signal });
+    const file = await origin.stat(NAMES_PATH, { signal, isToBeRead: true });
     if (file.kind !== "file") throw unusable("it is no file");
     if (file.size > NAMES_BYTES_MAX) throw unusable(`it has ${file.size} bytes, which is too many`);
     if (file.size < NAMES_HEADER_BYTES) throw unusable("it is cut off");

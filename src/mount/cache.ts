@@ -28,8 +28,9 @@ import { childProbe } from "../store/probe_child.ts";
 import { type OpenedIndex, openIndex } from "../store/safe_open.ts";
 import { Space } from "../store/space.ts";
 import type { Config } from "./config.ts";
-import { type Far, openOrigins, openRaw } from "./cache_origins.ts";
+import { type Far, openOrigins } from "./cache_origins.ts";
 import { deltaSources } from "./delta_sources.ts";
+import { openRaw, type RawOrigins } from "./open_ahead.ts";
 import type { PublishedIndexes } from "./published_indexes.ts";
 import { selfCommand } from "./self_command.ts";
 
@@ -49,6 +50,8 @@ export interface CacheOptions {
    * only an earlier mount could ask for is forgotten. A command leaves both as they are.
    */
   forMount: boolean;
+  /** From `openAhead`, and its owner's from then on; default: opened now. */
+  raw?: Promise<RawOrigins>;
 }
 
 /** Passes on what the library commits: to what remembers folders, and to whoever listens by then. */
@@ -103,7 +106,7 @@ export interface Cache extends AsyncDisposable {
 export async function openCache(config: Config, options: CacheOptions): Promise<Cache> {
   const { clock, log, random } = options;
   await using stack = new AsyncDisposableStack();
-  const raw = await openRaw(config, { options, stack });
+  const { list: raw } = stack.use(await (options.raw ?? openRaw(config, options)));
   const stored = await openStored(config, { options, stack });
   const { opened, manifests, hash } = stored;
   const { index } = opened;

@@ -6,12 +6,13 @@ import { BandwidthLimit } from "../origins/bandwidth.ts";
 import { FolderWatch } from "../origins/folder_watch.ts";
 import { type GuardedOrigin, guardOrigin } from "../origins/guarded.ts";
 import { HealthMonitor } from "../origins/health_monitor.ts";
-import { localFolder, openOrigin } from "../origins/open.ts";
+import { localFolder } from "../origins/open.ts";
 import type { Origin } from "../origins/origin.ts";
 import { WatchedFolders } from "../origins/watched_folders.ts";
 import type { CacheOptions } from "./cache.ts";
 import type { Config } from "./config.ts";
 import { directRootsOf } from "./direct_roots.ts";
+import type { RawOrigin } from "./open_ahead.ts";
 import { PublishedIndexes } from "./published_indexes.ts";
 
 /** Where music comes from, and what is known of it. */
@@ -28,47 +29,6 @@ export interface Far {
   published: PublishedIndexes;
   /** The names among that, of an origin that is not on a disk of this machine. */
   findPublished: FindPublished;
-}
-
-/** An origin as it was configured. */
-export interface RawOrigin {
-  origin: Origin;
-  url: string;
-}
-
-/** The origins, the preferred one first. */
-export async function openRaw(
-  config: Config,
-  { options, stack }: { options: CacheOptions; stack: AsyncDisposableStack },
-): Promise<RawOrigin[]> {
-  const configured = config.origins.toSorted((a, b) => a.priority - b.priority);
-  const raw: RawOrigin[] = [];
-  for (const address of configured) {
-    raw.push({ origin: stack.use(await openOrigin(address, options)), url: address.url });
-  }
-  if (options.forMount && isNew(config.cacheDir)) {
-    for (const { origin } of raw) {
-      callAhead(origin);
-    }
-  }
-  return raw;
-}
-
-/** Whether no names are known yet: then nothing can be shown before an origin has answered. */
-function isNew(cacheDir: string): boolean {
-  try {
-    return Deno.statSync(`${cacheDir}/index/data.mdb`).size === 0;
-  } catch (error) {
-    return error instanceof Deno.errors.NotFound;
-  }
-}
-
-/** Has an origin load its client library and connect while all else is made ready. */
-function callAhead(origin: Origin): void {
-  const { signal } = new AbortController();
-  origin.stat("", { signal }).catch(() => {
-    // Whoever needs it is told by a call of his own.
-  });
 }
 
 /** Guards the origins, and watches them. */

@@ -20,6 +20,7 @@ import { acquireLock } from "./lock.ts";
 import { canonicalMountpoint } from "./mountpoint.ts";
 import { checkMountpoint } from "./mountpoint_check.ts";
 import { kernelReadAheadBytes, raiseReadAhead } from "./read_ahead_setting.ts";
+import type { RawOrigins } from "./open_ahead.ts";
 import { Pins } from "./pins.ts";
 import { registerDaemon, registryPlace } from "./registry.ts";
 import { ScanRuns } from "./scan_runs.ts";
@@ -50,6 +51,8 @@ export interface DaemonOptions {
   env: (name: string) => string | undefined;
   /** Chance in [0, 1). */
   random: () => number;
+  /** From `openAhead`. */
+  raw?: Promise<RawOrigins>;
   /** Reads the configuration again, for SIGHUP; throws `MusicfsError` if it is wrong now. */
   reload(): Config;
 }

@@ -31,6 +31,11 @@ export class LazyOrigin implements OpenedOrigin {
     if (listsTree) this.listTree = this.#listTree.bind(this);
   }
 
+  async connect(options: CallOptions): Promise<void> {
+    const origin = await this.#origin(options);
+    await origin.connect?.(options);
+  }
+
   async *list(folder: string, options: CallOptions): AsyncIterable<OriginEntry> {
     const origin = await this.#origin(options);
     yield* origin.list(folder, options);

@@ -5,7 +5,7 @@ import type { Log } from "../base/log.ts";
 import type { Clock } from "../base/clock.ts";
 import { LazyOrigin } from "./lazy.ts";
 import { LocalOrigin } from "./local.ts";
-import type { Origin } from "./origin.ts";
+import type { CallOptions, Origin } from "./origin.ts";
 import { parseS3Url } from "./s3_url.ts";
 import { parseSftpUrl } from "./sftp_url.ts";
 
@@ -26,7 +26,10 @@ export interface OpenOptions {
 }
 
 /** An origin that holds connections or descriptors, which end with it. */
-export type OpenedOrigin = Origin & AsyncDisposable;
+export interface OpenedOrigin extends Origin, AsyncDisposable {
+  /** Loads what is needed and begins to connect; what that comes to, the first call tells. */
+  connect?(options: CallOptions): Promise<void>;
+}
 
 /**
  * Opens an origin by its URL. One that cannot be reached now is opened all the same: nothing is

@@ -49,6 +49,8 @@ export interface CallOptions {
   signal: AbortSignal;
   /** Called whenever bytes or names have arrived: what flows is not hanging. Must not throw. */
   onProgress?: (() => void) | undefined;
+  /** Of `stat`: whether the file is read next, so that it may be opened beside. */
+  isToBeRead?: boolean | undefined;
   /** Whether nobody waits for it: it then queues behind what somebody waits for. */
   isBackground?: boolean | undefined;
 }

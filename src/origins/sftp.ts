@@ -50,6 +50,13 @@ export class SftpOrigin implements OpenedOrigin {
     return new SftpOrigin(name, pool, { place: new SftpPlace(address.root), log });
   }
 
+  connect({ signal }: CallOptions): Promise<void> {
+    this.#pool.use(() => Promise.resolve(), { signal }).catch((error) => {
+      this.#log.debug("Cannot connect ahead of the first call", { origin: this.name, error });
+    });
+    return Promise.resolve();
+  }
+
   async *list(folder: string, { signal, onProgress }: CallOptions): AsyncIterable<OriginEntry> {
     const place = this.#place;
     place.full(folder, "sftp.list");
@@ -66,10 +73,13 @@ export class SftpOrigin implements OpenedOrigin {
     yield* entries;
   }
 
-  async stat(path: string, { signal }: CallOptions): Promise<OriginEntry> {
+  async stat(path: string, { signal, isToBeRead }: CallOptions): Promise<OriginEntry> {
     const place = this.#place;
-    place.full(path, "sftp.stat");
-    return await this.#pool.use((session) => statPath(session, path, { place }), { signal });
+    const full = place.full(path, "sftp.stat");
+    return await this.#pool.use((session) => {
+      if (isToBeRead) session.handles.openAhead(full);
+      return statPath(session, path, { place });
+    }, { signal });
   }
 
   async read(
