@@ -28,7 +28,8 @@ const UNPAIRED_MAX = 100_000;
  * `comparePaths`, each path once; only what may have moved is kept.
  *
  * A file moved if it is gone in one place and appeared in another with the same size and version,
- * and nothing else did. Whether its content is the same as well is for the caller to prove.
+ * and nothing else among those that are held did. Whether its content is the same as well is for
+ * the caller to prove.
  * Additions, removals and moves come at the end.
  */
 export async function* detectChanges(

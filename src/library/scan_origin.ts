@@ -1,5 +1,6 @@
 import { Limiter } from "../base/concurrency.ts";
 import { SCAN_FOLDERS_MAX } from "../base/limits.ts";
+import { LinkedAbort } from "../origins/linked_abort.ts";
 import type { Origin, OriginEntry } from "../origins/origin.ts";
 import { Listing } from "./delta_detector.ts";
 
@@ -59,8 +60,8 @@ export async function* walkOrigin(
   options: WalkOptions,
 ): AsyncGenerator<ScannedFolder> {
   const { signal, onError } = options;
-  const leaving = new AbortController();
-  const call = { signal: AbortSignal.any([signal, leaving.signal]) };
+  using leaving = new LinkedAbort(signal);
+  const call = { signal: leaving.signal };
   const limiter = new Limiter(SCAN_FOLDERS_MAX);
   const list = (path: string): Promise<readonly OriginEntry[]> => {
     const listing = limiter.run(() => listed(origin, path, { ...options, ...call }), call.signal);
@@ -89,7 +90,7 @@ export async function* walkOrigin(
       yield { path: next.path, mtimeNs: next.mtimeNs, entries };
     }
   } finally {
-    leaving.abort();
+    leaving.abort("over");
   }
 }
 

@@ -25,6 +25,9 @@ const PUBLISH_MS = 5 * 60_000;
 /** Files in a row that the origin does not answer for, after which no more are tried. */
 const IN_VAIN_MAX = 5;
 
+/** How long a file that changed is left alone before it is read again, in ms. */
+const CHANGED_WAIT_MS = 1_000;
+
 /** What no index refers to is removed once it is this old: another run may be at work. */
 const LEFT_MS_MIN = 24 * 60 * 60_000;
 
@@ -285,7 +288,7 @@ class IndexBuild {
 
   /** Reads all of a file; once more if it was changed meanwhile. */
   async #cut({ entry, file }: IndexWork, onBytes: (bytes: number) => void): Promise<FileList> {
-    const { origin, chunker, hash, kind, signal } = this.#options;
+    const { origin, chunker, hash, kind, clock, signal } = this.#options;
     for (let now = file, isAgain = false;; isAgain = true) {
       try {
         const cut = await cutWithMd5(origin, now, { chunker, hash, signal, onBytes });
@@ -293,6 +296,8 @@ class IndexBuild {
       } catch (error) {
         const isChanged = error instanceof MusicfsError && error.code === "changed";
         if (!isChanged || isAgain || signal.aborted) throw error;
+        // Whoever writes it may be at it still.
+        await clock.sleep(CHANGED_WAIT_MS, signal);
         now = await origin.stat(file.path, { signal });
         if (now.kind !== "file") throw error;
         Object.assign(entry, { size: now.size, mtimeNs: now.mtimeNs });

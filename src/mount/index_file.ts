@@ -3,6 +3,7 @@ import type { CdcChunker } from "../chunking/cdc_chunker.ts";
 import { type ChunkHash, sameHash } from "../chunking/chunk_hash.ts";
 import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
 import { cutFile } from "../chunking/cut_file.ts";
+import { LinkedAbort } from "../origins/linked_abort.ts";
 import type { Origin, OriginFile } from "../origins/origin.ts";
 
 /** Bytes of one read ahead: as much as `cutFile` asks for. */
@@ -27,7 +28,7 @@ export async function cutWithMd5(
   options: CutOptions,
 ): Promise<{ regions: ChunkRegion[]; md5: Uint8Array }> {
   const { chunker, hash } = options;
-  const reading = new ReadAhead(origin, file, options);
+  using reading = new ReadAhead(origin, file, options);
   const md5 = createHash("md5");
   let done = 0;
   const readRange = async (offset: number, length: number): Promise<Uint8Array> => {
@@ -38,12 +39,9 @@ export async function cutWithMd5(
     }
     return bytes;
   };
-  try {
-    const regions = await cutFile(file.size, { readRange, chunker, hash });
-    return { regions, md5: new Uint8Array(md5.digest()) };
-  } finally {
-    reading.end();
-  }
+  const regions = await cutFile(file.size, { readRange, chunker, hash });
+  if (done !== file.size) throw new RangeError(`Only ${done} of ${file.size} bytes were read`);
+  return { regions, md5: new Uint8Array(md5.digest()) };
 }
 
 /**
@@ -74,9 +72,9 @@ export async function hasChunks(
 }
 
 /** Reads a file's ranges, and while they come in order the next ones ahead. */
-class ReadAhead {
+class ReadAhead implements Disposable {
   readonly #ahead = new Map<number, Promise<Uint8Array>>();
-  readonly #leaving = new AbortController();
+  readonly #call: LinkedAbort;
   readonly #origin: Origin;
   readonly #file: OriginFile;
   readonly #options: CutOptions;
@@ -85,6 +83,7 @@ class ReadAhead {
     this.#origin = origin;
     this.#file = file;
     this.#options = options;
+    this.#call = new LinkedAbort(options.signal);
   }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
@@ -106,12 +105,13 @@ class ReadAhead {
     return bytes.subarray(0, length);
   }
 
-  end(): void {
-    this.#leaving.abort();
+  /** Ends what was read ahead in vain. */
+  [Symbol.dispose](): void {
+    this.#call.abort("over");
+    this.#call[Symbol.dispose]();
   }
 
   async #read(offset: number, length: number): Promise<Uint8Array> {
-    const signal = AbortSignal.any([this.#options.signal, this.#leaving.signal]);
-    return await this.#origin.read(this.#file, { offset, length }, { signal });
+    return await this.#origin.read(this.#file, { offset, length }, { signal: this.#call.signal });
   }
 }

@@ -78,10 +78,8 @@ Deno.test("detectChanges() turns what was known into what was scanned", async ()
       assert.notEqual(change.file.path, change.from.path);
       assert.equal(change.file.version, change.from.version);
     }
-    const moved = changes.filter(({ kind }) => kind === "moved").length;
     const few = await Array.fromAsync(detectChanges(known, scanned, { unpairedMax: 2 }));
     assert.deepEqual(applied(known, few), scanned, "with little memory, too");
-    assert.ok(few.filter(({ kind }) => kind === "moved").length <= moved);
   }));
 });
 
