@@ -3,7 +3,7 @@
  *
  * `Deno.watchFs` would do more than is wanted and less than is needed: it tells of every open and
  * read, loses events when nobody takes them (Deno 2.6 without saying so), walks the tree by itself,
- * and needs a worker of 14 MiB to keep up (docs/decisions/0017-own-inotify.md).
+ * and needs a worker of 14 MiB to keep up (docs/decisions/0014-own-inotify.md).
  */
 
 import { checked, cString, holding } from "../base/posix.ts";
