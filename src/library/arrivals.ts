@@ -72,12 +72,6 @@ export class Arrivals {
     return found;
   }
 
-  /** Whether anything that came to the origin may have this mark. */
-  hasMark(origin: number, mark: number): boolean {
-    for (const _ of this.#table.range(arrivedWith(origin, mark))) return true;
-    return false;
-  }
-
   /** At most `max` rows of an origin, from `after` on, the place of an earlier row. */
   page(origin: number, { after, max }: { after: Place | undefined; max: number }): ArrivalRow[] {
     const rows: ArrivalRow[] = [];

@@ -1,10 +1,10 @@
 import { failpoint } from "../base/failpoint.ts";
 import type { Index } from "../store/index.ts";
-import { type ArrivalRow, Arrivals, isOwed, type Place } from "./arrivals.ts";
+import { type Arrival, type ArrivalRow, Arrivals, isOwed, type Place } from "./arrivals.ts";
 import { COMMIT_CHANGES_MAX, type Committer } from "./committer.ts";
 import { haveSameMark, markOf } from "./content_mark.ts";
 import type { EntrySource } from "./entry.ts";
-import { type MovePair, pairMoved, type Placed } from "./move_pairs.ts";
+import { pairMoved, type Placed } from "./move_pairs.ts";
 import type { Namespace } from "./namespace.ts";
 import type { NamespaceEdit } from "./namespace_edit.ts";
 import { nextTurn } from "./next_turn.ts";
@@ -20,6 +20,12 @@ export interface MovesParts {
   committer: Committer;
   /** Lower is preferred. */
   rankOf: (origin: number) => number;
+}
+
+/** Ids of an entry that is missing, and of the one that has its content now. */
+interface IdPair {
+  from: number;
+  to: number;
 }
 
 /** Of which origin, and for whom. */
@@ -52,12 +58,13 @@ export class Moves {
   /**
    * Takes the origin from all files below entries that have come under another name.
    *
-   * Holds 8 bytes in memory for each file that may have moved. Throws the signal's reason.
+   * Holds 8 bytes in memory for each file that is missing. Throws the signal's reason.
    */
   async settle(ids: readonly number[], options: MovesOptions): Promise<void> {
     if (this.#arrivals.page(options.origin, { after: undefined, max: 1 }).length === 0) return;
     const list = await this.#vanished(ids, options);
-    let pairs: MovePair[] = [];
+    let pairs: IdPair[] = [];
+    let groups = 0;
     for (let first = 0; first < list.length;) {
       const mark = markIn(list[first]);
       let end = first + 1;
@@ -72,11 +79,15 @@ export class Moves {
         pairs = [];
       }
       first = end;
+      groups += 1;
+      if (groups % COMMIT_CHANGES_MAX !== 0) continue;
+      await nextTurn();
+      options.signal?.throwIfAborted();
     }
     failpoint("scan.after_moves");
   }
 
-  /** Marks and ids of the files below entries of which an arrival has the mark, sorted. */
+  /** Marks and ids of the files below entries, sorted. */
   async #vanished(
     ids: readonly number[],
     { origin, signal }: MovesOptions,
@@ -87,8 +98,7 @@ export class Moves {
       for (const entry of entriesBelow(this.#parts.namespace, id, origin)) {
         const source = sourceFrom(entry, origin);
         if (source?.kind === "file") {
-          const mark = markOf(source);
-          if (this.#arrivals.hasMark(origin, mark)) found.push(packed(mark, entry.id));
+          found.push(packed(markOf(source), entry.id));
         }
         visited += 1;
         if (visited % COMMIT_CHANGES_MAX !== 0) continue;
@@ -103,15 +113,29 @@ export class Moves {
   #pairs(
     group: readonly number[],
     { origin, mark }: { origin: number; mark: number },
-  ): MovePair[] {
+  ): IdPair[] {
     const rows = this.#arrivals.withMark(origin, mark, GROUP_FILES_MAX);
+    if (rows.length === 0) return [];
+    const [from, to] = [group[0], rows[0]?.id];
+    const isPlain = group.length === 1 && rows.length === 1 && from !== to;
+    if (isPlain && from !== undefined && to !== undefined) return [{ from, to }];
+    return this.#inPathOrder(group, { origin, rows });
+  }
+
+  /** The same where several files are alike. */
+  #inPathOrder(
+    group: readonly number[],
+    { origin, rows }: { origin: number; rows: readonly Arrival[] },
+  ): IdPair[] {
     const gone = new Set(group);
     // Of what came and vanished again, nobody was told that it was there.
     const unseen = new Set(rows.filter(isOwed).map(({ id }) => id));
     const came = rows.map(({ id }) => id).filter((id) => !gone.has(id));
     const from = this.#byVersion(group.filter((id) => !unseen.has(id)), origin);
     const to = this.#byVersion(came, origin);
-    return [...from].flatMap(([version, files]) => pairMoved(files, to.get(version) ?? []));
+    return [...from].flatMap(([version, files]) =>
+      pairMoved(files, to.get(version) ?? []).map(({ from, to }) => ({ from: from.id, to: to.id }))
+    );
   }
 
   /** Files by what their mark was made from: few have the same mark by chance. */
@@ -130,7 +154,7 @@ export class Moves {
     return files;
   }
 
-  async #commit(pairs: readonly MovePair[], options: MovesOptions): Promise<void> {
+  async #commit(pairs: readonly IdPair[], options: MovesOptions): Promise<void> {
     const { committer } = this.#parts;
     for (let at = 0; at < pairs.length; at += COMMIT_CHANGES_MAX) {
       const piece = pairs.slice(at, at + COMMIT_CHANGES_MAX);
@@ -143,21 +167,21 @@ export class Moves {
     }
   }
 
-  #move(edit: NamespaceEdit, { from, to }: MovePair, { origin, scan }: MovesOptions): void {
+  #move(edit: NamespaceEdit, { from, to }: IdPair, { origin, scan }: MovesOptions): void {
     const { namespace, rankOf } = this.#parts;
-    const [was, is] = [sourceOf(namespace, from.id, origin), sourceOf(namespace, to.id, origin)];
+    const [was, is] = [sourceOf(namespace, from, origin), sourceOf(namespace, to, origin)];
     if (!was || !is || !haveSameMark(was, is)) return;
-    const arrival = edit.takeArrival(is, to.id);
+    const arrival = edit.takeArrival(is, to);
     if (!arrival) return;
     const { counts } = edit.origin(origin);
     const isAdded = arrival.kind === "scan" && arrival.scan === edit.origin(origin).scan;
     if (isAdded) counts.added -= 1;
     if (scan !== undefined && arrival.kind === "told") counts.gone += 1;
     else if (isAdded || scan !== undefined) counts.moved += 1;
-    if (isOwed(arrival)) edit.movesTo(from.id, to.path);
-    dropSource(edit, { id: from.id, origin, rankOf });
+    if (isOwed(arrival)) edit.movesTo(from, to);
+    dropSource(edit, { id: from, origin, rankOf });
     // Another origin still has the old name: nothing moved but this origin's file.
-    if (isOwed(arrival) && edit.namespace.entry(from.id)) edit.tellAdded(to.id);
+    if (isOwed(arrival) && edit.namespace.entry(from)) edit.tellAdded(to);
   }
 
   /**

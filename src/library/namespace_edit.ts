@@ -69,8 +69,8 @@ export class NamespaceEdit {
   #anyProbes: boolean;
   readonly #arrivals: Arrivals;
   #anyArrived: boolean;
-  /** Where what is about to go is now. */
-  readonly #movedTo = new Map<number, string>();
+  /** By the id of what is about to go, the id of what it is now. */
+  readonly #movedTo = new Map<number, number>();
   #unproven = false;
 
   private constructor(parts: EditParts) {
@@ -238,9 +238,9 @@ export class NamespaceEdit {
     if (entry?.kind === "file") this.#tell("added", entry);
   }
 
-  /** When the entry goes, that is told as its move to `path`. */
-  movesTo(id: number, path: string): void {
-    this.#movedTo.set(id, path);
+  /** When the entry goes, that is told as its move to another one's place. */
+  movesTo(id: number, to: number): void {
+    this.#movedTo.set(id, to);
   }
 
   /** Forgets that a scan missed the entry. */
@@ -349,7 +349,8 @@ export class NamespaceEdit {
     const folder = this.namespace.pathOf(entry.parent);
     const path = folder === "" ? entry.name : `${folder}/${entry.name}`;
     const to = kind === "gone" ? this.#movedTo.get(entry.id) : undefined;
-    events.push(to === undefined ? { kind, path } : { kind: "moved", path: to, from: path });
+    if (to === undefined) events.push({ kind, path });
+    else events.push({ kind: "moved", path: this.namespace.pathOf(to), from: path });
   }
 
   #touch(folder: number, name: string): void {

@@ -59,14 +59,16 @@ export async function assertSurvives(loss: Vanishing): Promise<void> {
   const before = namesOf(await treeInIndex(cache));
   assert.equal(before.length, ALBUMS * (TRACKS + 1));
 
-  if (loss.isDuring) await scanUnder(loss);
-  else {
+  const codeUnder = loss.isDuring ? await scanUnder(loss) : undefined;
+  if (codeUnder === undefined) {
     await vanish();
     assertUnwell(await scan(loss), outcome);
   }
   await assertHasAll(cache, before);
   if (outcome === "confirmed") {
-    if (loss.isDuring) await scan(loss);
+    // It may have seen everything before that was gone.
+    if (codeUnder === 0) assertUnwell(await scan(loss), outcome);
+    await assertHasAll(cache, before);
     assert.equal((await scan(loss)).code, 0, "a second scan that agrees");
     const left = before.filter((path) => !mostAlbums().includes(path.split("/")[0] ?? ""));
     assert.deepEqual(namesOf(await treeInIndex(cache)), left);
@@ -108,8 +110,8 @@ async function scan(
   });
 }
 
-/** Scans, and lets the origin vanish when the root has been listed. */
-async function scanUnder({ dir, origin, env = {}, vanish }: Vanishing): Promise<void> {
+/** Scans, and lets the origin vanish when the root has been listed; the exit code. */
+async function scanUnder({ dir, origin, env = {}, vanish }: Vanishing): Promise<number> {
   const [program, ...words] = musicfsCommand();
   words.push("scan", "--origin", origin, "--cache-dir", `${dir}/cache`);
   const failpoints = `scan.after_listing=1*print->1*sleep(${PAUSE_MS})`;
@@ -130,9 +132,10 @@ async function scanUnder({ dir, origin, env = {}, vanish }: Vanishing): Promise<
     done = vanish().finally(() => child.kill("SIGCONT"));
     done.catch(() => {/* Awaited below. */});
   }
-  await child.status;
+  const { code } = await child.status;
   assert(done, `the scan never came so far:\n${stderr}`);
   await done;
+  return code;
 }
 
 function assertUnwell({ code, stderr }: Finished, outcome: Outcome): void {
