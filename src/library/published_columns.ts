@@ -23,8 +23,7 @@
 
 import { MusicfsError } from "../base/errors.ts";
 import type { EntryKind } from "../origins/origin.ts";
-import { ByteReader, ByteWriter } from "./byte_columns.ts";
-import { compareNames } from "./path_order.ts";
+import { ByteWriter } from "./byte_columns.ts";
 
 /** Where the record of a chunk list lies. */
 export interface ListPlace {
@@ -77,23 +76,11 @@ export const MD5_BYTES = 16;
 /** Names of one index. */
 export const NAMES_MAX = 2_000_000;
 
-/** Longest path below the root, in UTF-16 units: Linux opens none that is longer. */
-export const PATH_LENGTH_MAX = 4096;
+export const SECOND = 1_000_000_000n;
 
-/** Chunk parts of one index. */
-export const PARTS_MAX = 4096;
-
-const NAME_BYTES_MAX = 255;
-const TARGET_LENGTH_MAX = 4096;
-const COLUMNS = 10;
-const PART_BYTES = 24;
-const SECOND = 1_000_000_000n;
-const KINDS: readonly EntryKind[] = ["file", "folder", "symlink"];
-const FILE = 0;
-const FOLDER = 1;
-const SYMLINK = 2;
-
-const encoder = new TextEncoder();
+/** By their numbers in the column, and how many columns there are. */
+export const KINDS: readonly EntryKind[] = ["file", "folder", "symlink"];
+export const COLUMNS = 10;
 
 /** Writes the columns. The folders must come in the order that is written above. */
 export function encodeNames(
@@ -156,226 +143,7 @@ export function encodeNames(
 
 const NO_DIGEST = new Uint8Array(MD5_BYTES);
 
-/** A folder's place among the names. */
-export interface FolderPlace {
-  path: string;
-  /** Index of its own name; -1 for the root. */
-  own: number;
-  /** Indexes of its names: `[first, end)`. */
-  first: number;
-  end: number;
-}
-
-/** The columns, decoded. Names are counted from 0 as they were written, files likewise. */
-export class NameColumns {
-  readonly names: readonly string[];
-  /** Of each name: 0 file, 1 folder, 2 symlink. */
-  readonly #kinds: Uint8Array;
-  /** Of each name: how many files come before it. */
-  readonly #filesBefore: Uint32Array;
-  readonly #targets: ReadonlyMap<number, string>;
-  readonly #times: BigInt64Array;
-  readonly #sizes: Float64Array;
-  /** Bytes, part and offset for each file. */
-  readonly #lists: Float64Array;
-  readonly #etags: readonly string[];
-  readonly #digests: Uint8Array;
-  readonly folders: readonly FolderPlace[];
-  readonly parts: readonly ChunkPart[];
-  readonly files: number;
-
-  /** Throws `corrupt` for anything but what `encodeNames` writes. */
-  constructor(columns: Uint8Array, digests: Uint8Array) {
-    const [counts, kinds, names, targets, seconds, nanos, sizes, lists, etags, parts] = split(
-      columns,
-    );
-    this.#kinds = kinds.rest();
-    if (this.#kinds.length > NAMES_MAX) throw bad("its names are too many");
-    this.#filesBefore = new Uint32Array(this.#kinds.length + 1);
-    let files = 0;
-    let symlinks = 0;
-    for (const [i, kind] of this.#kinds.entries()) {
-      this.#filesBefore[i] = files;
-      if (kind === FILE) files += 1;
-      else if (kind === SYMLINK) symlinks += 1;
-      else if (kind !== FOLDER) throw bad("a name is of no kind");
-    }
-    this.files = files;
-    this.names = names.texts(this.#kinds.length);
-    for (const name of this.names) checkName(name);
-    this.folders = foldersOf(counts, { kinds: this.#kinds, names: this.names });
-    this.#targets = this.#targetsOf(targets.texts(symlinks));
-    this.#times = timesOf(seconds, nanos, this.#kinds.length + 1);
-    this.#sizes = new Float64Array(files);
-    for (let i = 0; i < files; i += 1) this.#sizes[i] = sizes.varint();
-    sizes.end();
-    this.parts = partsOf(parts);
-    this.#lists = listsOf(lists, files, this.parts);
-    this.#etags = etags.texts(files);
-    if (this.#etags.some((etag) => !ETAG_TEXT.test(etag))) throw bad("an ETag is none");
-    if (digests.length !== files * MD5_BYTES) throw bad("it has not one MD5 for each file");
-    this.#digests = digests;
-  }
-
-  /** Everything of the name `i`. */
-  entry(i: number): NamedEntry {
-    const kind = KINDS[this.#kinds[i] ?? -1];
-    const name = this.names[i];
-    if (kind === undefined || name === undefined) throw new RangeError(`There is no name ${i}`);
-    const mtimeNs = this.mtimeNs(i);
-    const target = this.#targets.get(i) ?? "";
-    if (kind !== "file") return { name, kind, size: 0, mtimeNs, target, etag: "" };
-    const file = this.#filesBefore[i] ?? 0;
-    const md5 = this.#digests.subarray(file * MD5_BYTES, (file + 1) * MD5_BYTES);
-    const isKnown = md5.some((byte) => byte !== 0);
-    const [bytes = 0, part = 0, offset = 0] = this.#lists.subarray(3 * file, 3 * file + 3);
-    return {
-      name,
-      kind,
-      size: this.#sizes[file] ?? 0,
-      mtimeNs,
-      target,
-      md5: isKnown ? md5 : undefined,
-      etag: this.#etags[file] || (isKnown ? md5.toHex() : ""),
-      ...(bytes > 0 ? { list: { part, offset, bytes } } : {}),
-    };
-  }
-
-  /** The time of the name `i`; -1 is the root. */
-  mtimeNs(i: number): bigint {
-    return this.#times[i + 1] ?? 0n;
-  }
-
-  /** Index of the name in a folder; undefined if it is not there. O(log n). */
-  find({ first, end }: FolderPlace, name: string): number | undefined {
-    let low = first;
-    let high = end - 1;
-    while (low <= high) {
-      const middle = (low + high) >>> 1;
-      const order = compareNames(this.names[middle] ?? "", name);
-      if (order === 0) return middle;
-      if (order < 0) low = middle + 1;
-      else high = middle - 1;
-    }
-    return undefined;
-  }
-
-  #targetsOf(texts: readonly string[]): Map<number, string> {
-    const targets = new Map<number, string>();
-    for (const [i, kind] of this.#kinds.entries()) {
-      if (kind !== SYMLINK) continue;
-      const target = texts[targets.size] ?? "";
-      if (target === "" || target.length > TARGET_LENGTH_MAX) throw bad("a link leads nowhere");
-      targets.set(i, target);
-    }
-    return targets;
-  }
-}
-
-/** As s3_listing.ts takes them; none is fine. */
-const ETAG_TEXT = /^[!#-~]{0,512}$/;
-
-type Columns = [
-  ByteReader,
-  ByteReader,
-  ByteReader,
-  ByteReader,
-  ByteReader,
-  ByteReader,
-  ByteReader,
-  ByteReader,
-  ByteReader,
-  ByteReader,
-];
-
-function split(bytes: Uint8Array): Columns {
-  const reader = new ByteReader(bytes);
-  const lengths = Array.from({ length: COLUMNS }, () => reader.u32());
-  const columns = lengths.map((length) => new ByteReader(reader.bytes(length)));
-  reader.end();
-  return columns as Columns;
-}
-
-/** Finds out each folder's path from the order in which they come. */
-function foldersOf(
-  counts: ByteReader,
-  { kinds, names }: { kinds: Uint8Array; names: readonly string[] },
-): FolderPlace[] {
-  const folders: FolderPlace[] = [];
-  const waiting: { path: string; own: number }[] = [{ path: "", own: -1 }];
-  let first = 0;
-  for (let next = waiting.pop(); next; next = waiting.pop()) {
-    const end = first + counts.varint();
-    if (end > kinds.length) throw bad("a folder has more names than there are");
-    folders.push({ ...next, first, end });
-    const prefix = next.path === "" ? "" : `${next.path}/`;
-    for (let i = end - 1; i >= first; i -= 1) {
-      const name = names[i] ?? "";
-      if (i > first && compareNames(names[i - 1] ?? "", name) >= 0) {
-        throw bad("the names of a folder are not in order");
-      }
-      if (prefix.length + name.length > PATH_LENGTH_MAX) throw bad("a path is too long");
-      if (kinds[i] === FOLDER) waiting.push({ path: prefix + name, own: i });
-    }
-    first = end;
-  }
-  if (first !== kinds.length) throw bad("there are names without a folder");
-  counts.end();
-  return folders;
-}
-
-function timesOf(seconds: ByteReader, nanos: ByteReader, count: number): BigInt64Array {
-  const times = new BigInt64Array(count);
-  let second = 0;
-  for (let i = 0; i < count; i += 1) {
-    second += seconds.signed();
-    const ns = nanos.u32();
-    if (!Number.isSafeInteger(second) || ns >= Number(SECOND)) throw bad("a time is none");
-    const time = BigInt(second) * SECOND + BigInt(ns);
-    if (BigInt.asIntN(64, time) !== time) throw bad("a time is none");
-    times[i] = time;
-  }
-  seconds.end();
-  nanos.end();
-  return times;
-}
-
-function partsOf(column: ByteReader): ChunkPart[] {
-  const parts: ChunkPart[] = [];
-  while (column.left > 0) {
-    if (parts.length === PARTS_MAX || column.left < PART_BYTES) throw bad("its parts are none");
-    parts.push({ id: column.bytes(16).toHex(), bytes: column.u64() });
-  }
-  return parts;
-}
-
-function listsOf(column: ByteReader, files: number, parts: readonly ChunkPart[]): Float64Array {
-  const lists = new Float64Array(3 * files);
-  const ends = parts.map(() => 0);
-  for (let i = 0; i < files; i += 1) {
-    const bytes = column.varint();
-    if (bytes === 0) continue;
-    const part = column.varint();
-    const offset = (ends[part] ?? 0) + column.signed();
-    const size = parts[part]?.bytes ?? 0;
-    if (!(offset >= 0 && offset + bytes <= size)) throw bad("a list lies outside of its part");
-    ends[part] = offset + bytes;
-    lists.set([bytes, part, offset], 3 * i);
-  }
-  column.end();
-  return lists;
-}
-
-/** A name leads nowhere else, and fits into a folder. */
-function checkName(name: string): void {
-  if (name === "" || name === "." || name === ".." || name.includes("/")) {
-    throw bad("a name is none");
-  }
-  if (name.length * 3 > NAME_BYTES_MAX && encoder.encode(name).length > NAME_BYTES_MAX) {
-    throw bad("a name is too long");
-  }
-}
-
+/** What remains of a time, also of one before 1970. */
 function mod(value: bigint, by: bigint): bigint {
   return ((value % by) + by) % by;
 }

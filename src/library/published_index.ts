@@ -10,12 +10,8 @@ import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
 import type { Origin, OriginEntry } from "../origins/origin.ts";
 import { sizeTimeVersion } from "../origins/size_time_version.ts";
 import { inflate } from "./deflate.ts";
-import {
-  type ChunkPart,
-  type FolderPlace,
-  NameColumns,
-  type NamedEntry,
-} from "./published_columns.ts";
+import { NameColumns } from "./name_columns.ts";
+import type { ChunkPart, NamedEntry } from "./published_columns.ts";
 import {
   decodeList,
   decodeNamesFile,
@@ -64,7 +60,6 @@ export class PublishedIndex implements PublishedNames {
   readonly #columns: NameColumns;
   readonly #header: NamesHeader;
   readonly #xxh128: ChunkHash;
-  readonly #places: ReadonlyMap<string, FolderPlace>;
   /** What the origin says of each part; asked when one is first needed. */
   readonly #parts = new Map<number, Promise<OriginEntry | undefined>>();
   #told = false;
@@ -80,7 +75,6 @@ export class PublishedIndex implements PublishedNames {
     this.#header = parts.header;
     this.#xxh128 = parts.xxh128;
     this.version = parts.version;
-    this.#places = new Map(parts.columns.folders.map((place) => [place.path, place]));
   }
 
   /** The version of the file that it was read from, as `Origin.stat` tells it. */
@@ -130,7 +124,7 @@ export class PublishedIndex implements PublishedNames {
     signal.throwIfAborted();
     const columns = new NameColumns(inflated, bytes.subarray(digestsAt));
     const { names, folders, files } = columns;
-    const areRight = names.length === header.names && folders.length === header.folders &&
+    const areRight = names.length === header.names && folders === header.folders &&
       files === header.files;
     if (!areRight) throw unusable("it has another number of names than it says");
     const parts = { columns, header, xxh128, version: file.version };
@@ -149,9 +143,7 @@ export class PublishedIndex implements PublishedNames {
 
   /** What it knows of a name; undefined if it does not. For who makes the next index. */
   find(path: string): NamedEntry | undefined {
-    const cut = path.lastIndexOf("/");
-    const place = this.#places.get(cut < 0 ? "" : path.slice(0, cut));
-    const at = place && this.#columns.find(place, path.slice(cut + 1));
+    const at = this.#columns.find(path);
     return at === undefined ? undefined : this.#columns.entry(at);
   }
 
@@ -168,17 +160,19 @@ export class PublishedIndex implements PublishedNames {
     const { kind } = this.#options;
     const isMirrored = kind === "s3" && this.#header.madeOf !== "bucket";
     const shown = isMirrored ? foldersWithFiles(this.#columns) : undefined;
-    for (const place of this.#columns.folders) {
-      if (place.own >= 0 && shown && !shown.has(place.own)) continue;
-      const prefix = place.path === "" ? "" : `${place.path}/`;
+    for (let folder = 0; folder < this.#columns.folders; folder += 1) {
+      const { own, first, end } = this.#columns.place(folder);
+      if (own >= 0 && shown && !shown.has(own)) continue;
+      const path = this.#columns.path(folder);
+      const prefix = path === "" ? "" : `${path}/`;
       const entries: OriginEntry[] = [];
-      for (let i = place.first; i < place.end; i += 1) {
+      for (let i = first; i < end; i += 1) {
         const entry = this.#columns.entry(i);
         if (entry.kind === "folder" && shown && !shown.has(i)) continue;
         const made = this.#originEntry(prefix + entry.name, entry);
         if (made) entries.push(made);
       }
-      yield { path: place.path, mtimeNs: this.#folderTime(place.own), entries };
+      yield { path, mtimeNs: this.#folderTime(own), entries };
     }
   }
 
@@ -289,12 +283,13 @@ function isOfKind({ madeOf }: NamesHeader, kind: PublishedKind): boolean {
 /** The folders of a bucket: those that have a file in them, or in a folder of theirs. */
 function foldersWithFiles(columns: NameColumns): ReadonlySet<number> {
   const shown = new Set<number>();
-  for (const place of columns.folders.toReversed()) {
+  for (let folder = columns.folders - 1; folder >= 0; folder -= 1) {
+    const { own, first, end } = columns.place(folder);
     let has = false;
-    for (let i = place.first; i < place.end && !has; i += 1) {
+    for (let i = first; i < end && !has; i += 1) {
       has = shown.has(i) || columns.entry(i).kind === "file";
     }
-    if (has) shown.add(place.own);
+    if (has) shown.add(own);
   }
   return shown;
 }

@@ -4,9 +4,9 @@ import { type Log, silentLog } from "../../src/base/log.ts";
 import { openChunkHash } from "../../src/chunking/chunk_hash.ts";
 import { deflate, inflate } from "../../src/library/deflate.ts";
 import { compareNames } from "../../src/library/path_order.ts";
+import { NameColumns } from "../../src/library/name_columns.ts";
 import {
   encodeNames,
-  NameColumns,
   type NamedEntry,
   type NamedFolder,
 } from "../../src/library/published_columns.ts";
@@ -108,21 +108,26 @@ Deno.test("encodeNames() and NameColumns go there and back for every tree", () =
     const parts = [{ id: "0123456789abcdef".repeat(2), bytes }];
     const { columns, digests } = encodeNames(folders, parts);
     const decoded = new NameColumns(columns, digests);
-    assert.deepEqual(
-      decoded.folders.map(({ path, own, first, end }) => ({
-        path,
-        mtimeNs: decoded.mtimeNs(own),
-        entries: Array.from({ length: end - first }, (_, i) => decoded.entry(first + i)),
-      })),
-      folders,
-    );
+    const paths = new Map<string, number>();
+    const found = Array.from({ length: decoded.folders }, (_, number) => {
+      const { own, first, end } = decoded.place(number);
+      const path = decoded.path(number);
+      const entries = Array.from({ length: end - first }, (_, i) => {
+        paths.set(
+          path === "" ? `${decoded.names[first + i]}` : `${path}/${decoded.names[first + i]}`,
+          first + i,
+        );
+        return decoded.entry(first + i);
+      });
+      return { path, mtimeNs: decoded.mtimeNs(own), entries };
+    });
+    assert.deepEqual(found, folders);
     assert.deepEqual(decoded.parts, parts);
-    for (const place of decoded.folders) {
-      for (let i = place.first; i < place.end; i += 1) {
-        assert.equal(decoded.find(place, decoded.names[i] ?? ""), i);
-      }
-      assert.equal(decoded.find(place, "\0"), undefined);
+    for (const [path, i] of paths) {
+      assert.equal(decoded.find(path), i);
+      assert.equal(decoded.find(`${path}/\0`), undefined);
     }
+    assert.equal(decoded.find("\0"), undefined);
   }));
 });
 
@@ -223,6 +228,40 @@ Deno.test("PublishedIndex takes no index that is larger than any can be", async 
     const part = { id: "0", bytes: new Uint8Array(0) };
     assert.equal(await open({ index: bytes, part }), undefined, `${columnsBytes}`);
   }
+});
+
+Deno.test("NameColumns of a great many long paths takes little memory for them", () => {
+  const folder = (name: string): NamedEntry => ({
+    name,
+    kind: "folder",
+    size: 0,
+    mtimeNs: 0n,
+    target: "",
+    etag: "",
+  });
+  const folders: NamedFolder[] = [];
+  let path = "";
+  const deep = "x".repeat(250);
+  for (let depth = 0; depth < 16; depth += 1) {
+    folders.push({ path, mtimeNs: 0n, entries: [folder(deep)] });
+    path = path === "" ? deep : `${path}/${deep}`;
+  }
+  const names = Array.from({ length: 50_000 }, (_, i) => String(i).padStart(5, "0"));
+  folders.push({ path, mtimeNs: 0n, entries: names.map(folder) });
+  for (const name of names) folders.push({ path: `${path}/${name}`, mtimeNs: 0n, entries: [] });
+  const { columns, digests } = encodeNames(folders, []);
+  const before = Deno.memoryUsage().heapUsed;
+  const decoded = new NameColumns(columns, digests);
+  assert.equal(decoded.find(`${path}/01234`), 16 + 1234);
+  const grown = Deno.memoryUsage().heapUsed - before;
+  assert.ok(grown < 50 * 2 ** 20, `${grown} bytes, where the paths have 200 MB`);
+  const deeper = [...folders.slice(0, -50_001), {
+    path,
+    mtimeNs: 0n,
+    entries: [folder(deep)],
+  }, { path: `${path}/${deep}`, mtimeNs: 0n, entries: [] }];
+  const bad = encodeNames(deeper, []);
+  assert.throws(() => new NameColumns(bad.columns, bad.digests), { code: "corrupt" });
 });
 
 /** The folders of a tree in the order of the format, and the bytes that their lists take. */
