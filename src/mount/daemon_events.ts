@@ -73,6 +73,3 @@ export const DaemonEventSchema = v.variant("event", [
 
 /** One thing that happened in a daemon. */
 export type DaemonEvent = v.InferOutput<typeof DaemonEventSchema>;
-
-/** Events in one message on the control socket: with 4 KiB of path each it still fits a line. */
-export const EVENTS_PER_MESSAGE_MAX = 500;

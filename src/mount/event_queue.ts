@@ -1,7 +1,14 @@
 import type { DaemonEvent } from "./daemon_events.ts";
 
-/** Most that waits for one client, as `weightOf` counts it: about 16,000 changed files. */
-export const QUEUE_WEIGHT_MAX = 4 * 1024 * 1024;
+/**
+ * Most that waits for one client, as `weightOf` counts it: about 50,000 changed files, which clients
+ * share. A scan finds 20,000 in the time in which a busy machine gets a few messages sent.
+ */
+export const QUEUE_WEIGHT_MAX = 16 * 1024 * 1024;
+
+/** Most in one message, counted so; on the control socket an escaped character takes 6 bytes. */
+const MESSAGE_WEIGHT_MAX = 1024 * 1024;
+const MESSAGE_EVENTS_MAX = 4_000;
 
 /** More than that is taken of what is rare and not a file: an origin that went down. */
 const RESERVE_WEIGHT = 64 * 1024;
@@ -44,10 +51,17 @@ export class EventQueue {
     this.#wake.resolve();
   }
 
-  /** The oldest events, at most `max`; none if there are none. */
-  take(max: number): DaemonEvent[] {
-    const taken = this.#events.splice(0, max);
-    for (const event of taken) this.#weight -= weightOf(event);
+  /** The oldest events, as many as go into one message; none if there are none. */
+  take(): DaemonEvent[] {
+    let weight = 0;
+    let count = 0;
+    for (const event of this.#events) {
+      weight += weightOf(event);
+      count += 1;
+      if (weight >= MESSAGE_WEIGHT_MAX || count >= MESSAGE_EVENTS_MAX) break;
+    }
+    const taken = this.#events.splice(0, count);
+    this.#weight -= weight;
     if (this.#weight <= QUEUE_WEIGHT_MAX / 2) this.#isFull = false;
     if (this.#events.length === 0) this.#tellLost();
     if (this.#events.length === 0 && !this.#isClosed) this.#wake = Promise.withResolvers();

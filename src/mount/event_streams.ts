@@ -5,12 +5,12 @@ import type { EntryEvent } from "../library/library.ts";
 import type { HealthChange } from "../origins/health_monitor.ts";
 import type { Cache } from "./cache.ts";
 import type { ControlCall } from "./control.ts";
-import { type DaemonEvent, EVENTS_PER_MESSAGE_MAX } from "./daemon_events.ts";
+import type { DaemonEvent } from "./daemon_events.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { ScanNews, ScanRuns } from "./scan_runs.ts";
 import type { StopReason } from "./stop_signal.ts";
 
-/** Clients at once: with what waits for each that is 64 MiB at most. */
+/** Clients at once: they are few, and share what waits for them. */
 const CLIENTS_MAX = 16;
 
 /** Time over which evictions are added up to one event, in ms. */
@@ -133,7 +133,7 @@ export class EventStreams {
 async function send(queue: EventQueue, { progress, sent, gone }: ControlCall): Promise<void> {
   for (;;) {
     await orAborted(queue.filled(), gone);
-    const events = queue.take(EVENTS_PER_MESSAGE_MAX);
+    const events = queue.take();
     if (events.length === 0 && queue.isClosed) return;
     progress({ events });
     await orAborted(sent(), gone);
@@ -167,15 +167,9 @@ class Evictions {
   }
 }
 
-function fileEvent({ kind, path, from = path }: EntryEvent & { from?: string }): Untimed {
-  switch (kind as string) {
-    case "moved":
-      return { event: "moved", path, from };
-    case "gone":
-      return { event: "removed", path };
-    default:
-      return { event: kind as "added" | "changed", path };
-  }
+function fileEvent({ kind, path, from = path }: EntryEvent): Untimed {
+  if (kind === "moved") return { event: kind, path, from };
+  return { event: kind === "gone" ? "removed" : kind, path };
 }
 
 function originEvent(

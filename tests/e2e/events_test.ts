@@ -174,10 +174,12 @@ testWith(
         cwd: origin,
       },
     );
-    await eventually(
-      () => follower.events.filter(({ event }) => event === "added").length === 20_000,
-      { ms: MS_MAX, what: "20,000 files" },
-    );
+    const counts = (): Record<string, number> => {
+      const groups = Map.groupBy(follower.events, ({ event }) => event).entries();
+      return Object.fromEntries(groups.map(([event, { length }]) => [event, length]));
+    };
+    await eventually(() => counts()["added"] === 20_000, { ms: MS_MAX, what: "20,000 files" })
+      .catch((error) => assert.fail(`${error}: ${JSON.stringify(counts())} ${daemon.log}`));
     assert(!follower.events.some(({ event }) => event === "lost"));
     assert(await residentBytes(daemon) < 600 * 1024 * 1024);
     for (const connection of silent) connection.close();

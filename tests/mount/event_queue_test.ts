@@ -17,7 +17,7 @@ function fill(queue: EventQueue): number {
 function takeAll(queue: EventQueue): DaemonEvent[] {
   const taken: DaemonEvent[] = [];
   for (;;) {
-    const some = queue.take(500);
+    const some = queue.take();
     if (some.length === 0) return taken;
     taken.push(...some);
   }
@@ -31,12 +31,13 @@ Deno.test("EventQueue gives events in order, and says when there are some", asyn
   assert(!isFilled);
   for (let i = 0; i < 5; i += 1) queue.push(file(i));
   await filled;
-  assert.deepEqual(queue.take(3), [file(0), file(1), file(2)]);
+  assert.deepEqual(queue.take(), [0, 1, 2, 3, 4].map(file));
+  queue.push(file(5));
   await queue.filled();
-  assert.deepEqual(queue.take(3), [file(3), file(4)]);
+  assert.deepEqual(queue.take(), [file(5)]);
   queue.close();
   await queue.filled();
-  assert.deepEqual(queue.take(3), []);
+  assert.deepEqual(queue.take(), []);
 });
 
 Deno.test("EventQueue counts what does not fit, in its place, and tells rare events all the same", () => {
@@ -65,8 +66,8 @@ Deno.test("EventQueue tells of a loss although nothing follows it", () => {
 Deno.test("EventQueue stays within its bound and accounts for every event, whatever comes", () => {
   const steps = fc.array(
     fc.oneof(
-      fc.record({ push: fc.nat(40), chars: fc.integer({ min: 1, max: 100_000 }) }),
-      fc.record({ take: fc.nat(100) }),
+      fc.record({ push: fc.nat(40), chars: fc.integer({ min: 1, max: 1_000_000 }) }),
+      fc.record({ take: fc.constant(true) }),
       fc.constant({ rare: true as const }),
     ),
     { maxLength: 60 },
@@ -77,7 +78,7 @@ Deno.test("EventQueue stays within its bound and accounts for every event, whate
       let pushed = 0;
       const taken: DaemonEvent[] = [];
       for (const step of all) {
-        if ("take" in step) taken.push(...queue.take(step.take));
+        if ("take" in step) taken.push(...queue.take());
         else if ("rare" in step) {
           queue.push(down);
           pushed += 1;
@@ -97,4 +98,14 @@ Deno.test("EventQueue stays within its bound and accounts for every event, whate
     }),
     { numRuns: 50 },
   );
+});
+
+Deno.test("EventQueue.take() gives as many as one message can hold, and at least one", () => {
+  const queue = new EventQueue(() => 0);
+  const path = "x".repeat(100_000);
+  for (let i = 0; i < 20; i += 1) queue.push({ event: "added", time_ms: 0, path });
+  assert.equal(queue.take().length, 6);
+  const huge = new EventQueue(() => 0);
+  huge.push({ event: "added", time_ms: 0, path: "x".repeat(2_000_000) });
+  assert.equal(huge.take().length, 1);
 });
