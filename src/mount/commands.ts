@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
+import { collectGarbage as giveMemoryBack } from "../base/memory.ts";
 import { sameHash } from "../chunking/chunk_hash.ts";
 import { shownUrl } from "../origins/shown_url.ts";
 import { sweep } from "../store/sweep.ts";
@@ -104,7 +105,9 @@ async function collectGarbage(
 }
 
 async function scan({ scans, signal }: CommandParts, options: ScanOptions): Promise<ScanResult> {
-  return { origins: await scans.run({ ...options, signal }) };
+  const origins = await scans.run({ ...options, signal });
+  giveMemoryBack();
+  return { origins };
 }
 
 async function verify(

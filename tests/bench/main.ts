@@ -16,12 +16,14 @@ import { createMicroseconds } from "./measure.ts";
 import { findRclone, installRclone, RCLONE_VERSION } from "./peers.ts";
 import { addReadRows } from "./read_rows.ts";
 import { countVerdicts, jsonOf, type Row, tableOf } from "./report.ts";
+import { addScanRows } from "./scan_rows.ts";
 import { addTreeRows } from "./tree_rows.ts";
 
 /** In the order they run: what writes most comes last. */
 const GROUPS = {
   read: addReadRows,
   tree: addTreeRows,
+  scan: addScanRows,
   network: addNetworkRows,
   ingest: addIngestRows,
 };

@@ -19,6 +19,8 @@ export interface FioJob {
 export interface FioResult {
   mebibytesPerSecond: number;
   operationsPerSecond: number;
+  /** Microseconds within which 99 % of them were answered. */
+  p99Us: number;
 }
 
 /** Reads a file with fio, from its start again and again. A file that is not direct is dropped first. */
@@ -47,6 +49,7 @@ export async function fio(file: string, job: FioJob): Promise<FioResult> {
   return {
     mebibytesPerSecond: result.read.bw_bytes / 2 ** 20,
     operationsPerSecond: result.read.iops,
+    p99Us: (result.read.clat_ns?.percentile?.["99.000000"] ?? NaN) / 1_000,
   };
 }
 
