@@ -1,6 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import { within } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
 import { unmountFuse } from "../fuse/device.ts";
 import { ERRNO } from "../fuse/errno.ts";
@@ -13,6 +14,7 @@ import { serveControl } from "./control.ts";
 import { CONTROL_SOCKET } from "./control_protocol.ts";
 import { directRootsOf } from "./direct_roots.ts";
 import { EventStreams } from "./event_streams.ts";
+import { catchFaults } from "./faults.ts";
 import { checkFirstSight } from "./first_sight.ts";
 import { FuseMount, loadFuseWorker } from "./fuse_mount.ts";
 import { holdOpen } from "./hold_open.ts";
@@ -80,7 +82,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   );
   await checkMountpoint(mountpoint, { folders: [config.cacheDir, ...roots], clock });
   const stop = stack.use(new StopSignal(log, () => Deno.exit(1)));
-  stack.use(catchFaults({ mountpoint, log, stop }));
+  stack.use(catchFaults({ log, stop, giveUp: () => giveUp(mountpoint) }));
   // Never terminated: that of a thread which blocks in a system call would never end.
   const worker = loadFuseWorker();
   const cache = stack.use(await openCache(config, { ...options, forMount: true }));
@@ -130,6 +132,11 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   return reason === "fault" ? 1 : 0;
 }
 
+/** Takes the mount away as far as that can be done at once, and ends. */
+function giveUp(mountpoint: string): void {
+  unmountFuse(mountpoint, { uid: Deno.uid() ?? 0, detach: true }).finally(() => Deno.exit(1));
+}
+
 /** Stops when the FUSE session ends, however it does. */
 function stopWith(mount: FuseMount, { stop, log }: { stop: StopSignal; log: Log }): void {
   mount.ended.then(
@@ -146,6 +153,7 @@ function stopWith(mount: FuseMount, { stop, log }: { stop: StopSignal; log: Log 
 
 /** SIGHUP: takes over what can be changed while mounted: the limits of size and bandwidth. */
 function reload({ space, bandwidth, log }: Cache, options: DaemonOptions): void {
+  failpoint("daemon.reload");
   try {
     const { maxSizeBytes, bwlimitBytes } = options.reload();
     if (maxSizeBytes !== undefined) space.setLimit(maxSizeBytes);
@@ -212,37 +220,4 @@ export function hasStaleListings(release: string): boolean {
   const [major = 0, minor = 0] = release.split(".").map((part) => parseInt(part, 10));
   const { first, last } = STALE_LISTINGS;
   return major === first[0] && minor >= first[1] && minor <= last[1];
-}
-
-/**
- * Logs what nobody caught, with its stack, and takes the daemon down in order: nothing may be left
- * hanging in a mount whose daemon no longer knows what it is doing.
- */
-function catchFaults(
-  { mountpoint, log, stop }: { mountpoint: string; log: Log; stop: StopSignal },
-): Disposable {
-  let seen = 0;
-  const fault = (kind: string, error: unknown): void => {
-    log.error(`Unhandled ${kind}`, { thread: "main", error });
-    seen += 1;
-    stop.stop("fault");
-    if (seen < 3) return;
-    unmountFuse(mountpoint, { uid: Deno.uid() ?? 0, detach: true }).finally(() => Deno.exit(1));
-  };
-  const onError = (event: ErrorEvent): void => {
-    event.preventDefault();
-    fault("error", event.error);
-  };
-  const onRejection = (event: PromiseRejectionEvent): void => {
-    event.preventDefault();
-    fault("rejection", event.reason);
-  };
-  globalThis.addEventListener("error", onError);
-  globalThis.addEventListener("unhandledrejection", onRejection);
-  return {
-    [Symbol.dispose]: () => {
-      globalThis.removeEventListener("error", onError);
-      globalThis.removeEventListener("unhandledrejection", onRejection);
-    },
-  };
 }

@@ -15,6 +15,7 @@ import type {
   WarmResult,
 } from "../../src/mount/cache_commands.ts";
 import type { Config } from "../../src/mount/config.ts";
+import type { DaemonEvent } from "../../src/mount/daemon_events.ts";
 import { serveControl } from "../../src/mount/control.ts";
 import { acquireLock, LOCK_FILE } from "../../src/mount/lock.ts";
 import { registerDaemon, registryPlace } from "../../src/mount/registry.ts";
@@ -191,6 +192,70 @@ Deno.test("run() finds the daemon of a mountpoint, and shows what it says", asyn
     ran.stdout,
     await Deno.readTextFile(new URL("expected/status.txt", import.meta.url)),
   );
+});
+
+Deno.test("run() prints what a daemon tells, line by line, until it stops", async () => {
+  await using dir = await tempDir("cli");
+  const time_ms = Date.UTC(2026, 10, 23, 12);
+  const nas = { time_ms, origin: "nas" };
+  const counts = { folders: 5, files: 8, added: 8, changed: 0, moved: 1, gone: 0 };
+  const rest = { resumed: false, held_deletions: 0, seconds: 0.1, error: null };
+  const events: DaemonEvent[] = [
+    { event: "connected", time_ms, pid: 7, mountpoint: "/mnt/music", version: "1" },
+    { event: "added", time_ms, path: "a\nb.flac" },
+    { event: "changed", time_ms, path: "c" },
+    { event: "removed", time_ms, path: "d" },
+    { event: "moved", time_ms, path: "new", from: "old" },
+    { event: "origin_down", ...nas, reason: "no answer" },
+    { event: "origin_degraded", ...nas, reason: null },
+    { event: "origin_up", ...nas, offline_s: 65 },
+    { event: "evicted", time_ms, chunks: 1_200, extents: 3, bytes: 2 ** 20 },
+    { event: "scan_begun", ...nas },
+    { event: "scan_ended", ...nas, state: "complete", ...counts, ...rest },
+    { event: "lost", time_ms, count: 12_345 },
+    { event: "stopping", time_ms, reason: "unmount" },
+  ];
+  await using _server = await serveControl({
+    path: `${dir.path}/control.sock`,
+    commands: { ...fakeCache({}), unmount: () => Promise.resolve() },
+    streams: {
+      events: (_args, { progress }) => {
+        for (const event of events) progress({ events: [event] });
+        return Promise.resolve({});
+      },
+    },
+    log: silentLog,
+  });
+  const shown = await cli(`events --cache-dir ${dir.path}`);
+  const lines = [
+    "connected  to daemon 7 at /mnt/music",
+    "added      a\\nb.flac",
+    "changed    c",
+    "removed    d",
+    "moved      old -> new",
+    "origin     nas is down: no answer",
+    "origin     nas is slow or fails",
+    "origin     nas is up again after 1 min 5 s",
+    "evicted    1,200 chunks, 3 extents, 1.0 MiB",
+    "scan       of nas begun",
+    "scan       of nas complete, 8 files in 5 folders, 8 added, 0 changed, 1 moved, 0 gone (0.1 s)",
+    "lost       12,345 events: they are read too slowly",
+    "stopping   the daemon ends: unmount",
+  ];
+  const stdout = lines.map((line) => `2026-11-23T12:00:00.000Z  ${line}\n`).join("");
+  assert.deepEqual(shown, { code: 0, stdout, stderr: "" });
+  const json = await cli(`events --json --cache-dir ${dir.path}`);
+  assert.deepEqual(json.stdout.trim().split("\n").map((line) => JSON.parse(line)), events);
+});
+
+Deno.test("run() follows a daemon only where there is one, and starts none", async () => {
+  await using dir = await tempDir("cli");
+  assert.match(
+    await refused(1, `events --cache-dir ${dir.path}`),
+    /No daemon serves the cache .*; mount first/,
+  );
+  assert.match(await refused(1, `events --cache-dir ${dir.path}/none`), /no cache at/);
+  assert.deepEqual(await Array.fromAsync(Deno.readDir(dir.path)), []);
 });
 
 Deno.test("run() names the process that works on the cache and listens to nobody", async () => {

@@ -55,6 +55,24 @@ testWith(NEEDS, "SIGHUP is survived by daemon and mount", async () => {
   assert.equal(await daemon.stop(), 0, daemon.log);
 });
 
+testWith(
+  NEEDS,
+  "an error that nobody catches is logged, and ends the daemon in order",
+  async () => {
+    await using dir = await tempDir("fault");
+    const origin = join(dir.path, "origin");
+    await writeSampleLibrary(origin);
+    const env = { MUSICFS_FAILPOINTS: "daemon.reload=panic(a bug)" };
+    await using daemon = await startDaemon({ dir: dir.path, origins: [origin], env });
+    await output("diff", ["-r", origin, daemon.mountpoint]);
+    daemon.signal("SIGHUP");
+    assert.equal(await daemon.exitCode(), 1);
+    assert.match(daemon.log, /Unhandled (rejection|error).*a bug/);
+    assert.match(daemon.log, /Stopped reason=fault/);
+    assert.deepEqual(mountsAt(daemon.mountpoint), []);
+  },
+);
+
 testWith(NEEDS, "SIGUSR1 ends the daemon and leaves the mount for a successor", async () => {
   await using dir = await tempDir("usr1");
   const origin = join(dir.path, "origin");
