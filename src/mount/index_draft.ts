@@ -1,3 +1,4 @@
+import { failpoint } from "../base/failpoint.ts";
 import type { ChunkHash } from "../chunking/chunk_hash.ts";
 import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
 import type {
@@ -86,7 +87,9 @@ export class IndexDraft {
     const parts = this.#usedParts();
     const { hash, madeOf, writer } = this.#options;
     const index = await encodeIndex({ folders: this.#folders, parts, hash: hash.name, madeOf });
+    failpoint("publish.before_names");
     await writer.write(NAMES_PATH, index);
+    failpoint("publish.after_names");
     return { parts, bytes: index.length };
   }
 

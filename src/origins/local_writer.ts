@@ -1,5 +1,6 @@
 import { join } from "node:path/posix";
 import { type ErrorCode, MusicfsError } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
 import type { FolderWriter } from "./folder_writer.ts";
 import { codeOf } from "./local_errors.ts";
 
@@ -36,6 +37,7 @@ export class LocalWriter implements FolderWriter {
     const temporary = `${place}.${chance.toString(16).padStart(8, "0")}.tmp`;
     try {
       await writeDurably(temporary, bytes);
+      failpoint("publish.before_rename");
       await Deno.rename(temporary, place);
     } catch (error) {
       await Deno.remove(temporary).catch(() => undefined);
@@ -44,6 +46,7 @@ export class LocalWriter implements FolderWriter {
   }
 
   async remove(path: string): Promise<void> {
+    failpoint("publish.before_remove");
     try {
       await Deno.remove(join(this.#root, path));
     } catch (error) {
@@ -72,7 +75,10 @@ const REASONS: Readonly<Partial<Record<ErrorCode, string>>> = {
 
 async function writeDurably(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
   using file = await Deno.open(path, { write: true, createNew: true, mode: 0o644 });
-  for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
+  for (let done = 0; done < bytes.length;) {
+    failpoint("publish.before_write");
+    done += await file.write(bytes.subarray(done));
+  }
   // Renamed before its bytes are on the disk, it could be empty after a power loss.
   await file.sync();
 }
