@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setImmediate } from "node:timers/promises";
 import { libc, statPath } from "../../src/base/posix.ts";
 import { type FolderNames, openFolder, readFolder } from "../../src/origins/local_folder.ts";
 import { tempDir } from "../support/temp_dir.ts";
@@ -61,6 +62,35 @@ Deno.test("readFolder() reads a folder of many pieces, and counts names that are
   assert(found?.statuses.every((status) => status?.size === 0));
   assert.equal(found?.notUtf8, 2);
   assert(progress > 1, `${progress} pieces`);
+});
+
+Deno.test("readFolder() takes folders that are answered at once a few in each turn", async () => {
+  await using dir = await tempDir("folder");
+  const folders = Array.from({ length: 16 }, (_, i) => `${dir.path}/${i}`);
+  for (const folder of folders) {
+    await Deno.mkdir(folder);
+    for (let i = 0; i < 60; i += 1) Deno.writeFileSync(`${folder}/${i} track`, new Uint8Array());
+  }
+  const descriptors = await Promise.all(folders.map(openFolder));
+  const disk = diskOf(dir.path);
+  let progress = 0;
+  const onProgress = (): number => progress += 1;
+  const reading = Promise.all(descriptors.map((descriptor) => {
+    assert(descriptor !== undefined);
+    return readFolder(descriptor, { disk, signal, onProgress });
+  }));
+  // All of them are answered while nobody listens.
+  const start = performance.now();
+  while (performance.now() - start < 200) Deno.statSync(dir.path);
+  let most = 0;
+  while (progress < folders.length) {
+    const before = progress;
+    await setImmediate();
+    most = Math.max(most, progress - before);
+  }
+  await reading;
+  for (const descriptor of descriptors) libc.close(descriptor ?? -1);
+  assert(most < folders.length / 2, `${most} folders in one turn`);
 });
 
 Deno.test("readFolder() is undefined for what cannot be read", async () => {
