@@ -6,6 +6,7 @@
  */
 
 import { join } from "node:path";
+import { musicfs } from "../support/daemon.ts";
 import { tagScan } from "../support/listening.ts";
 import { output } from "../support/process.ts";
 import { type Bench, Musicfs, startMusicfs } from "./bench.ts";
@@ -275,7 +276,7 @@ function readAt(file: Deno.FsFile, into: Uint8Array, offset: number): void {
 }
 
 /** `find -ls` of a tree nobody has seen, from the start of the program, and without the server. */
-async function addFindRows(bench: Bench): Promise<void> {
+export async function addFindRows(bench: Bench): Promise<void> {
   const folder = join(bench.dir, "network-tree");
   const script = `for i in $(seq 0 ${FIND_FOLDERS - 1}); do
       d="$0/Artist $((i / 10))/Album $i"; mkdir -p "$d"
@@ -287,14 +288,8 @@ async function addFindRows(bench: Bench): Promise<void> {
   const figures: Figures = {};
   const name = "find-SFTP";
   bench.tell("find -ls over SFTP");
-  const start = performance.now();
-  let readySeconds = 0;
-  {
-    await using daemon = await startMusicfs(bench, name, musicfsOptions(site));
-    readySeconds = (performance.now() - start) / 1000;
-    await findAll(daemon.mountpoint);
-    figures.musicfs = (performance.now() - start) / 1000;
-  }
+  const plain = await findCold(bench, site, name);
+  figures.musicfs = plain.seconds;
   for (const [peer, served] of peersOf(bench, site, "find")) {
     bench.tell(`find -ls over SFTP: ${peer}`);
     const peerStart = performance.now();
@@ -308,8 +303,9 @@ async function addFindRows(bench: Bench): Promise<void> {
     figures,
     targets: [{ bound: "at most", value: 6 }],
     note: `${FIND_FOLDERS} folders, ${ROUND_TRIP_S * 1000} ms there and back; from the start of ` +
-      `each program, musicfs's READY=1 after ${readySeconds.toFixed(2)} s`,
+      `each program, musicfs's READY=1 after ${plain.readySeconds.toFixed(2)} s`,
   });
+  await addIndexedFindRow(bench, site, { folder, peers: figures });
   await site.link.drop();
   const offlineStart = performance.now();
   await using daemon = await Musicfs.spawn(bench, name, musicfsOptions(site));
@@ -322,6 +318,47 @@ async function addFindRows(bench: Bench): Promise<void> {
     targets: [{ bound: "at most", value: 0.3 }],
     note: `right after READY=1, which took ${offlineReady.toFixed(2)} s`,
   });
+}
+
+/** The same with an index that lies beside the music; what peers make of it is what it was. */
+async function addIndexedFindRow(
+  bench: Bench,
+  site: Site,
+  { folder, peers }: { folder: string; peers: Figures },
+): Promise<void> {
+  const { code, stderr } = await musicfs(["index", folder]);
+  if (code !== 0) throw new Error(`musicfs index ended with ${code}: ${stderr}`);
+  bench.tell("find -ls over SFTP with an index");
+  const rounds: FoundCold[] = [];
+  for (let i = 0; i < bench.options.rounds; i += 1) {
+    rounds.push(await findCold(bench, site, `find-index-${i}`));
+  }
+  const { readySeconds, seconds } = rounds.toSorted((a, b) => a.seconds - b.seconds)
+    .at(Math.floor(rounds.length / 2)) ?? { readySeconds: 0, seconds: 0 };
+  bench.add({
+    title: `find -ls over SFTP, ${FIND_FILES.toLocaleString("en-US")} files, cold, with an index`,
+    unit: "s",
+    figures: { ...peers, musicfs: seconds },
+    targets: [{ bound: "at most", value: 1 }],
+    note: `a published index; the others as above. From the start of the program; ` +
+      `${(seconds - readySeconds).toFixed(2)} s from READY=1, and without an index ` +
+      `${(peers.musicfs ?? 0).toFixed(2)} s. The median of ${rounds.length}`,
+  });
+}
+
+/** How long a first mount took, from the start of the program. */
+interface FoundCold {
+  readySeconds: number;
+  /** To the end of `find -ls`. */
+  seconds: number;
+}
+
+async function findCold(bench: Bench, site: Site, name: string): Promise<FoundCold> {
+  const start = performance.now();
+  await using daemon = await startMusicfs(bench, name, musicfsOptions(site));
+  const readySeconds = (performance.now() - start) / 1000;
+  await findAll(daemon.mountpoint);
+  return { readySeconds, seconds: (performance.now() - start) / 1000 };
 }
 
 /** Seconds of `find -ls`; fails if a file is missing. */
