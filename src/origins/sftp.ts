@@ -21,13 +21,20 @@ const READ = "sftp.read";
  */
 export class SftpOrigin implements OpenedOrigin {
   readonly #pool: SftpPool;
+  readonly #connected: Promise<void>;
   readonly #place: SftpPlace;
   readonly #log: Log;
   /** Whether names that are not UTF-8 were logged since the root was last listed. */
   #told = false;
 
-  constructor(readonly name: string, pool: SftpPool, options: { place: SftpPlace; log: Log }) {
+  /** `connected` resolves when a first connection was made, on which nobody has logged in yet. */
+  constructor(
+    readonly name: string,
+    pool: SftpPool,
+    options: { place: SftpPlace; log: Log; connected?: Promise<void> },
+  ) {
     this.#pool = pool;
+    this.#connected = options.connected ?? Promise.resolve();
     this.#place = options.place;
     this.#log = options.log;
   }
@@ -36,25 +43,39 @@ export class SftpOrigin implements OpenedOrigin {
   static open({ name, url }: OriginAddress, { log, clock, env }: OpenOptions): SftpOrigin {
     const address = parseSftpUrl(url);
     const memory = new ConnectMemory();
+    const connected = Promise.withResolvers<void>();
+    const onConnected = connected.resolve;
     const pool = new SftpPool({
       name,
       clock,
       sessionsMax: address.sessions,
       async connect(signal): Promise<SftpSession> {
         const environment = { name, env };
-        const connection = await connectSftp({ address, environment, memory, clock, signal });
+        const connection = await connectSftp({
+          address,
+          environment,
+          memory,
+          clock,
+          signal,
+          onConnected,
+        });
         log.debug("Opened an SFTP session", { origin: name });
         return new SftpSession(connection, { name: `origin "${name}"`, clock });
       },
     });
-    return new SftpOrigin(name, pool, { place: new SftpPlace(address.root), log });
+    return new SftpOrigin(name, pool, {
+      place: new SftpPlace(address.root),
+      log,
+      connected: connected.promise,
+    });
   }
 
-  connect({ signal }: CallOptions): Promise<void> {
-    this.#pool.use(() => Promise.resolve(), { signal }).catch((error) => {
+  async connect({ signal }: CallOptions): Promise<void> {
+    const session = this.#pool.use(() => Promise.resolve(), { signal });
+    await Promise.race([this.#connected, session]);
+    session.catch((error) => {
       this.#log.debug("Cannot connect ahead of the first call", { origin: this.name, error });
     });
-    return Promise.resolve();
   }
 
   async *list(folder: string, { signal, onProgress }: CallOptions): AsyncIterable<OriginEntry> {

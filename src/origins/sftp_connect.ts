@@ -53,6 +53,8 @@ export interface ConnectOptions {
   clock: Clock;
   /** Ends the attempt. */
   signal: AbortSignal;
+  /** Called when there is a connection, on which the server is yet to be heard. */
+  onConnected?: () => void;
 }
 
 /** What became clear while a connection was made. */
@@ -106,6 +108,7 @@ async function connectOnce(attempt: Attempt, options: ConnectOptions): Promise<S
   const socket = connect({ host: address.host, port: address.port });
   // Else each step of the handshake waits for the other side's delayed acknowledgement.
   socket.setNoDelay(true);
+  if (options.onConnected) socket.once("connect", options.onConnected);
   const client = new ssh2.Client();
   const timer = new AbortController();
   try {
