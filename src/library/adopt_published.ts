@@ -51,9 +51,15 @@ export class Adoptions {
   readonly #parts: AdoptionParts;
   readonly #underWay = new Map<number, Adoption>();
   readonly #stopping = new AbortController();
+  readonly #begun: Adoption[] = [];
 
   constructor(parts: AdoptionParts) {
     this.#parts = parts;
+  }
+
+  /** Names that were taken since the start. */
+  get taken(): number {
+    return this.#begun.reduce((sum, { taken }) => sum + taken, 0);
   }
 
   /** Begins with an origin of which nothing was ever listed, or goes on where a crash ended it. */
@@ -61,6 +67,7 @@ export class Adoptions {
     if (this.#underWay.has(origin) || !this.#isNew(origin)) return;
     const adoption = new Adoption(this.#parts, { origin, name });
     this.#underWay.set(origin, adoption);
+    this.#begun.push(adoption);
     adoption.run(find, this.#stopping.signal).finally(() => this.#underWay.delete(origin));
   }
 
@@ -113,6 +120,10 @@ class Adoption {
     this.#parts = parts;
     this.#origin = origin;
     this.#folders = new PublishedFolders({ ...parts, origin: origin.origin });
+  }
+
+  get taken(): number {
+    return this.#folders.files + this.#folders.folders;
   }
 
   reached(folder: number): Promise<void> | undefined {

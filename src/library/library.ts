@@ -239,6 +239,15 @@ export class Library implements AsyncDisposable {
     }
   }
 
+  /**
+   * Resolves when nothing that was published is waited for any more; whether any names were taken
+   * from it since the start. Throws the signal's reason.
+   */
+  async adopted(signal: AbortSignal): Promise<boolean> {
+    for (const number of this.#origins.keys()) await this.#adoptions.settled(number, signal);
+    return this.#adoptions.taken > 0;
+  }
+
   /** Makes a file another version, because its bytes were found to differ from those it had. */
   async renew(entryId: number): Promise<void> {
     await this.#committer.commit((edit) => {

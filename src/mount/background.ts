@@ -22,6 +22,9 @@ const FLUSH_MS = 5_000;
 /** An origin that was away for less is not scanned again at once, in ms: it missed nothing. */
 const SCAN_AFTER_MS = 5_000;
 
+/** Time between the names that were taken from an index and the scan that checks them, in ms. */
+const SCAN_AFTER_ADOPTED_MS = 1_000;
+
 /** Bytes fetched after which the next quiet moment is used to give memory back. */
 const COLLECT_BYTES_MIN = 32 * 1024 * 1024;
 
@@ -99,6 +102,8 @@ async function scanRegularly(
   const { cache, clock } = parts;
   let early = new AbortController();
   using _listening = onReturn(cache, () => early.abort());
+  // Who waited for the first names walks through them now; a scan would only be in the way.
+  if (await cache.library.adopted(signal)) await clock.sleep(SCAN_AFTER_ADOPTED_MS, signal);
   for (;;) {
     early = new AbortController();
     watched.scanned(await scanAndTell(parts, { skipUnchanged: timedOrigins(cache), signal }));

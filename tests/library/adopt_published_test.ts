@@ -187,6 +187,7 @@ Deno.test("Library.adoptPublished() has readers and scans wait for it", async ()
   assert.deepEqual([nas.lists, treeOf(library)], [[], []]);
   coming.resolve(names);
   assert.equal(await reading, "listed");
+  assert.equal(await library.adopted(never().signal), true);
   await library.ensureListed(at(library, "a").id, never());
   assert.deepEqual((await scanning).added, 0);
   assert.deepEqual(treeOf(library), ["a/", "a/song"]);
@@ -232,6 +233,7 @@ Deno.test("Library lists folders itself where there is no index, or none that co
     await reading;
     await library.ensureListed(at(library, "a").id, never());
     assert.deepEqual([treeOf(library), nas.lists], [["a/", "a/song"], ["", "a"]], what);
+    assert.equal(await library.adopted(never().signal), false, what);
     if (what === "silence") await clock.advance(ADOPT_MS_MAX - ADOPT_WAIT_MS_MAX);
     await library[Symbol.asyncDispose]();
   }
