@@ -81,6 +81,12 @@ export class ContentFetcher implements AsyncDisposable {
     }
   }
 
+  /** Waits until what is on its way of a version by now has come, or failed. */
+  async landed(versionId: number): Promise<void> {
+    const flights = this.#flights.get(versionId) ?? [];
+    await Promise.allSettled(flights.map((flight) => flight.done));
+  }
+
   /** Calls, bytes and errors so far, by the origin's name. */
   counters(): ReadonlyMap<string, Readonly<OriginCounters>> {
     return new Map(

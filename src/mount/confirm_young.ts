@@ -1,16 +1,21 @@
 import type { Clock } from "../base/clock.ts";
+import { orAborted } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { nodeIdOf } from "../library/node_id.ts";
 import type { YoungFile } from "../library/young_files.ts";
+import type { Cache } from "./cache.ts";
 import { type ComparedCache, confirmContent } from "./compare_content.ts";
 
 /** Wait before an origin is asked again that did not answer, in ms. */
 const AGAIN_MS = 10_000;
 
+/** What confirming needs of a cache. */
+export type YoungCache = ComparedCache & Pick<Cache, "fetcher">;
+
 /** What confirming needs. */
 export interface ConfirmParts {
-  cache: ComparedCache;
+  cache: YoungCache;
   clock: Clock;
   log: Log;
   signal: AbortSignal;
@@ -35,7 +40,7 @@ export async function confirmYoung({ cache, clock, log, signal }: ConfirmParts):
 
 /** Whether nothing is open any more; false if the origin could not say. */
 async function confirm(
-  cache: ComparedCache,
+  cache: YoungCache,
   { origin: number, path, version: text }: YoungFile,
   { log, signal }: { log: Log; signal: AbortSignal },
 ): Promise<boolean> {
@@ -48,6 +53,8 @@ async function confirm(
   const [source] = version.sources;
   if (source.origin !== name || source.version !== text) return true;
   try {
+    // What was asked for before the second was over may come only now.
+    await orAborted(cache.fetcher.landed(version.id), signal);
     const isChanged = await confirmContent(cache, version, { origin, signal });
     if (isChanged) log.info("A file was edited within the second it was listed in", { path });
     return true;

@@ -236,6 +236,25 @@ Deno.test("ContentFetcher.fetch() asks the next origin beside one that hangs aft
   hanging.resolve(new Uint8Array());
 });
 
+Deno.test("ContentFetcher.landed() waits for what is on its way, and is kept, and for no more", async () => {
+  const origin = new MemoryOrigin("nas");
+  const version = versionAt([["nas", origin.put("song", song)]]);
+  await using fetcher = fetcherOf([origin]);
+  await fetcher.landed(version.id);
+  origin.hold();
+  const kept: number[] = [];
+  const keep = (offset: number): number => kept.push(offset);
+  const first = fetcher.fetch(version, { offset: 0, length: 10 }, { signal: never, keep });
+  const landed = fetcher.landed(version.id).then(() => [...kept]);
+  const second = fetcher.fetch(version, { offset: 500, length: 10 }, { signal: never, keep });
+  await fetcher.landed(version.id + 1);
+  assert.deepEqual(kept, []);
+  origin.release();
+  assert((await landed).includes(0));
+  await Promise.all([first, second]);
+  await fetcher.landed(version.id);
+});
+
 Deno.test("ContentFetcher ends what is under way when it is disposed of", async () => {
   const origin = new MemoryOrigin("nas");
   const version = versionAt([["nas", origin.put("song", song)]]);
