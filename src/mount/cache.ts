@@ -57,12 +57,15 @@ export interface CacheOptions {
 /** Passes on what the library commits: to what remembers folders, and to whoever listens by then. */
 export class ChangeRelay {
   listener: ((changes: FolderChange[]) => void) | undefined;
+  /** Whether anything was committed yet: who listens to the library only now has missed that. */
+  hasTold = false;
   /** Has the kernel forget a version's bytes: what it was given of them may be wrong. */
   forgetBytes: ((version: number) => void) | undefined;
 
   constructor(readonly nextFiles: NextFiles) {}
 
   tell(changes: FolderChange[]): void {
+    this.hasTold = true;
     for (const { folder } of changes) this.nextFiles.forget(folder);
     this.listener?.(changes);
   }

@@ -49,6 +49,12 @@ export class GatheredChanges {
     for (const event of events) this.#take(changeOf(event));
   }
 
+  /** Adds what nobody saw: something changed, anywhere. */
+  addUnseen(): void {
+    this.#truncate();
+    this.#folders?.add("");
+  }
+
   /** Adds what was gathered later. */
   addAll(later: GatheredChanges): void {
     if (later.#folders) {

@@ -28,7 +28,7 @@ export async function requestHook(
   try {
     const response = await fetch(url, {
       method,
-      headers: { ...DEFAULT_HEADERS, ...lowerCased(headers) },
+      headers: { ...DEFAULT_HEADERS[method], ...lowerCased(headers) },
       redirect: "manual",
       signal: limit.signal,
       ...(method === "POST" && { body: bodyOf(batch) }),
@@ -47,10 +47,9 @@ export async function requestHook(
   }
 }
 
-const DEFAULT_HEADERS = {
-  "content-type": "application/json",
-  "user-agent": `musicfs/${VERSION}`,
-} as const;
+const AGENT = { "user-agent": `musicfs/${VERSION}` };
+
+const DEFAULT_HEADERS = { GET: AGENT, POST: { ...AGENT, "content-type": "application/json" } };
 
 /** A web hook's URL as it may be shown: its path may be a secret, too, as that of many webhooks. */
 export function shownWebUrl(url: string): string {

@@ -29,15 +29,27 @@ export class HookSchedule {
   #isRunning = false;
   #scans = 0;
   #isFirstScan = false;
+  #awaitsScan: boolean;
 
-  constructor({ minIntervalMs }: { minIntervalMs: number }) {
+  /** `awaitsScan`: the daemon has just started, and its first scan is on its way. */
+  constructor(
+    { minIntervalMs, awaitsScan = false }: { minIntervalMs: number; awaitsScan?: boolean },
+  ) {
     this.#intervalMs = minIntervalMs;
+    this.#awaitsScan = awaitsScan;
   }
 
   changed(events: readonly EntryEvent[], nowMs: number): void {
     if (events.length === 0) return;
     if (this.#fresh.isEmpty) this.#firstMs = nowMs;
     this.#fresh.add(events);
+    this.#lastMs = nowMs;
+  }
+
+  /** Something changed before anybody listened. */
+  missed(nowMs: number): void {
+    if (this.#fresh.isEmpty) this.#firstMs = nowMs;
+    this.#fresh.addUnseen();
     this.#lastMs = nowMs;
   }
 
@@ -49,11 +61,12 @@ export class HookSchedule {
 
   scanEnded(): void {
     this.#scans = Math.max(0, this.#scans - 1);
+    this.#awaitsScan = false;
   }
 
   /** When the next run is to begin; Infinity if nothing is known that would start one. */
   dueMs(): number {
-    if (this.#isRunning || this.#fresh.isEmpty) return Infinity;
+    if (this.#isRunning || this.#awaitsScan || this.#fresh.isEmpty) return Infinity;
     const latestMs = this.#firstMs + Math.max(QUIET_MS, this.#intervalMs);
     const quietMs = Math.min(this.#lastMs + QUIET_MS, latestMs);
     const dueMs = Math.max(quietMs, this.#startedMs + this.#intervalMs);

@@ -13,7 +13,7 @@ const SLEEP_MS_MAX = 2 ** 31 - 1;
 
 /** What hooks work on. */
 export interface HookParts {
-  cache: { library: Pick<Cache["library"], "listen"> };
+  cache: { library: Pick<Cache["library"], "listen">; changes: { readonly hasTold: boolean } };
   scans: Pick<ScanRuns, "listen" | "status">;
   mountpoint: string;
   environment: Readonly<Record<string, string>>;
@@ -31,7 +31,10 @@ export interface HookParts {
  */
 export async function keepHook(hook: HookConfig, parts: HookParts): Promise<never> {
   const { cache, scans, clock, signal } = parts;
-  const schedule = new HookSchedule(hook);
+  const isFirst = (): boolean => scans.status().last_complete_ms === null;
+  const schedule = new HookSchedule({ ...hook, awaitsScan: isFirst() });
+  // What readers listed, or an index that was found beside the music, while the mount was made.
+  if (cache.changes.hasTold) schedule.missed(clock.monotonic());
   let wake = (): void => undefined;
   const ends = [
     cache.library.listen((events) => {
@@ -40,7 +43,7 @@ export async function keepHook(hook: HookConfig, parts: HookParts): Promise<neve
     }),
     scans.listen(({ results }) => {
       if (results) schedule.scanEnded();
-      else schedule.scanBegan({ isFirst: scans.status().last_complete_ms === null });
+      else schedule.scanBegan({ isFirst: isFirst() });
       wake();
     }),
   ];

@@ -29,13 +29,15 @@ interface Rig {
 }
 
 /** A hook that is kept by a clock that stands still, and its runs as they are begun. */
-function openRig(): Rig {
+function openRig(
+  { lastScanMs = 1, hasTold = false }: { lastScanMs?: number | null; hasTold?: boolean } = {},
+): Rig {
   const clock = new VirtualClock();
   const stop = new AbortController();
   const listeners = { library: new Set<EventListener>(), scans: new Set<(n: ScanNews) => void>() };
   const runs: Run[] = [];
   const lines: string[] = [];
-  const status: StatusResult["scan"] = { state: "idle", files: 0, last_complete_ms: null };
+  const status: StatusResult["scan"] = { state: "idle", files: 0, last_complete_ms: lastScanMs };
   const note = (message: string, fields: unknown): void => {
     lines.push(`${message} ${JSON.stringify(fields)}`);
   };
@@ -45,7 +47,7 @@ function openRig(): Rig {
     return () => void to.delete(listener);
   };
   const kept = keepHook(HOOK, {
-    cache: { library: { listen: listen(listeners.library) } },
+    cache: { library: { listen: listen(listeners.library) }, changes: { hasTold } },
     scans: { listen: listen(listeners.scans), status: () => status },
     mountpoint: "/mnt/music",
     environment: {},
@@ -123,7 +125,9 @@ Deno.test("keepHook() logs a failure in one line, and tells what failed with the
 });
 
 Deno.test("keepHook() runs a hook once for a first scan, at its end", async () => {
-  const { clock, runs, change, scan, status, stop } = openRig();
+  const { clock, runs, change, scan, status, stop } = openRig({ lastScanMs: null });
+  await change("before the scan");
+  await clock.advance(60_000);
   await scan({ origins: ["nas"] });
   for (let i = 0; i < 100; i += 1) {
     await change(`${i}`);
@@ -134,7 +138,7 @@ Deno.test("keepHook() runs a hook once for a first scan, at its end", async () =
   await scan({ origins: ["nas"], results: [] });
   await clock.settle();
   assert.equal(runs.length, 1);
-  assert.equal(runs[0]?.paths.length, 100);
+  assert.equal(runs[0]?.paths.length, 101);
   runs[0]?.end();
   await clock.settle();
   await scan({ origins: ["nas"] });
@@ -142,6 +146,23 @@ Deno.test("keepHook() runs a hook once for a first scan, at its end", async () =
   await clock.advance(60_000);
   assert.equal(runs.length, 2, "no other scan holds it up for long");
   runs[1]?.end();
+  await stop();
+});
+
+Deno.test("keepHook() runs a hook for what was committed before it listened", async () => {
+  const { clock, runs, change, scan, stop } = openRig({ lastScanMs: null, hasTold: true });
+  await scan({ origins: ["nas"] });
+  await change("A/a");
+  await clock.advance(60_000);
+  assert.equal(runs.length, 0);
+  await scan({ origins: ["nas"], results: [] });
+  await clock.advance(2_000);
+  assert.equal(runs.length, 1);
+  const { truncated, folders, added } = runs[0]?.call.batch ?? assert.fail();
+  assert.deepEqual([truncated, folders, added], [true, ["", "A"], 1]);
+  runs[0]?.end();
+  await clock.advance(60_000);
+  assert.equal(runs.length, 1);
   await stop();
 });
 
