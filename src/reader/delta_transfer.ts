@@ -12,6 +12,7 @@ import type { Log } from "../base/log.ts";
 import { CdcChunker } from "../chunking/cdc_chunker.ts";
 import { ChunkList } from "../chunking/chunk_list.ts";
 import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
+import { FLAC_MD5_END, flacMd5 } from "../chunking/flac_md5.ts";
 import type { ContentFetcher } from "../fetch/content_fetcher.ts";
 import type { CacheIndex } from "../store/cache_index.ts";
 import type { CasStore } from "../store/cas_store.ts";
@@ -28,6 +29,7 @@ import { keepLonger } from "./keep_longer.ts";
 import { isOwnList } from "./published_list.ts";
 import { findRetagged } from "./retagged.ts";
 import { hasSameContent } from "./same_content.ts";
+import { isTags, tagRegions } from "./tag_regions.ts";
 
 /**
  * How long a version may take to be settled before it is fetched without that, in ms: five round
@@ -116,6 +118,8 @@ export class DeltaTransfer implements AsyncDisposable {
   readonly counters = { derived: 0, refused: 0 };
   readonly #options: DeltaTransferOptions;
   readonly #settled = new Set<number>();
+  /** FLAC files that are fetched, until their head is here and shows an MD5. */
+  readonly #headless = new Set<number>();
   readonly #refused = new Set<number>();
   /** When a version that could not be settled is looked at again, in monotonic ms. */
   readonly #retryMs = new Map<number, number>();
@@ -131,6 +135,9 @@ export class DeltaTransfer implements AsyncDisposable {
    * To be awaited, if it is a promise, before anything of `version` is fetched. It never rejects but
    * with the signal's reason, and takes `SETTLE_MS_MAX` at most; versions of which something is here,
    * or of which nothing can be known, cost nothing.
+   *
+   * Whether the audio of a new FLAC file is known shows in its head. Nobody waits for that: once the
+   * head was read it is looked at, before more is fetched.
    */
   settle(
     version: FileVersion,
@@ -190,13 +197,14 @@ export class DeltaTransfer implements AsyncDisposable {
     const { clock, fetcher, log } = this.#options;
     const retryMs = this.#retryMs.get(version.id);
     if (retryMs !== undefined && clock.monotonic() < retryMs) return undefined;
-    let candidates: Candidates | undefined;
+    let candidates: Candidates | "later" | undefined;
     try {
-      candidates = this.#isCold(version) ? this.#candidates(version) : undefined;
+      candidates = this.#isBare(version) ? this.#candidates(version, wanted) : undefined;
     } catch (error) {
       if (!(error instanceof MusicfsError)) throw error;
       log.warning("Cannot tell what a file has in common with others", { error });
     }
+    if (candidates === "later") return undefined;
     if (!candidates) {
       this.#settle(version.id);
       return undefined;
@@ -210,15 +218,19 @@ export class DeltaTransfer implements AsyncDisposable {
     return running;
   }
 
-  #isCold(version: FileVersion): boolean {
-    const { manifests, extents, keeps } = this.#options;
+  /** Whether a list may be made for it: there is none. */
+  #isBare(version: FileVersion): boolean {
+    const { manifests, keeps } = this.#options;
     return keeps && version.size > 0 && manifests.listOf(version).count === 0 &&
-      !extents.has(version) && !manifests.donors.isRefused(version.id);
+      !manifests.donors.isRefused(version.id);
   }
 
-  /** Undefined if there are none. */
-  #candidates(version: FileVersion): Candidates | undefined {
-    const { manifests: { donors }, publishedList, predecessors, trustAudioMd5 } = this.#options;
+  /** Undefined if there are none; "later" if its head may show some. */
+  #candidates(version: FileVersion, wanted: ByteRange): Candidates | "later" | undefined {
+    const { manifests: { donors }, extents, publishedList, predecessors } = this.#options;
+    const { trustAudioMd5 } = this.#options;
+    const isHeadAwaited = this.#headless.has(version.id);
+    if (isHeadAwaited || extents.has(version)) return this.#inHead(version, wanted);
     const earlier = Iterator.from(predecessors?.(version) ?? []).take(DONORS_MAX)
       .map(({ id }) => id).toArray();
     const found: Candidates = {
@@ -227,12 +239,46 @@ export class DeltaTransfer implements AsyncDisposable {
       // A file with another version and yet the same size and time was edited.
       sameTime: donors.sameTime(version).filter((id) => !earlier.includes(id)),
       predecessors: trustAudioMd5 === false ? [] : earlier,
-      mayHaveAudio: trustAudioMd5 !== false && mayBeFlac(version) &&
-        donors.isAnyAudio,
+      mayHaveAudio: this.#mayHaveAudio(version) && wanted.length >= version.size,
     };
     const isAny = found.isPublished || found.mayHaveAudio || found.sameTag.length > 0 ||
       found.sameTime.length > 0 || found.predecessors.length > 0;
-    return isAny ? found : undefined;
+    return isAny ? found : this.#awaitHead(version);
+  }
+
+  /** Whether others may have its audio, going by a table and a name. */
+  #mayHaveAudio(version: FileVersion): boolean {
+    const { manifests: { donors }, trustAudioMd5 } = this.#options;
+    return trustAudioMd5 !== false && mayBeFlac(version) && donors.isAnyAudio;
+  }
+
+  #awaitHead(version: FileVersion): "later" | undefined {
+    if (!this.#mayHaveAudio(version)) return undefined;
+    if (this.#headless.size >= SETTLED_MAX) this.#headless.clear();
+    this.#headless.add(version.id);
+    return "later";
+  }
+
+  /** What the head shows of a file of which something was fetched. */
+  #inHead(version: FileVersion, wanted: ByteRange): Candidates | "later" | undefined {
+    const { manifests: { donors }, extents, predecessors } = this.#options;
+    if (!this.#mayHaveAudio(version) || version.size < FLAC_MD5_END) return undefined;
+    const head = new Uint8Array(FLAC_MD5_END);
+    if (!extents.read(version, 0, head)) {
+      // Who has begun in the middle goes on there.
+      return isTags(wanted, version.size) ? this.#awaitHead(version) : undefined;
+    }
+    const md5 = flacMd5(head);
+    if (!md5 || donors.sameAudio(md5).length === 0) return undefined;
+    const earlier = Iterator.from(predecessors?.(version) ?? []).take(DONORS_MAX)
+      .map(({ id }) => id).toArray();
+    return {
+      isPublished: false,
+      sameTag: [],
+      sameTime: [],
+      predecessors: earlier,
+      mayHaveAudio: true,
+    };
   }
 
   async #run(version: FileVersion, work: Work): Promise<void> {
@@ -247,7 +293,9 @@ export class DeltaTransfer implements AsyncDisposable {
     try {
       const derived = await orAborted(this.#decide(version, work), stop.signal);
       if (derived) this.#commit(version, derived);
-      this.#settle(version.id);
+      // What nothing is known of yet may show it in its head.
+      const isOpen = !derived && !this.#headless.has(version.id) && !work.candidates.mayHaveAudio;
+      if (!isOpen || !this.#awaitHead(version)) this.#settle(version.id);
     } catch (error) {
       if (error instanceof MusicfsError) log.debug("A file could not be settled", { path, error });
       else log.error("Settling a file failed in a way nobody planned for", { path, error });
@@ -316,6 +364,8 @@ export class DeltaTransfer implements AsyncDisposable {
     const sameAudio = !candidates.mayHaveAudio
       ? undefined
       : (md5: Uint8Array): DonorBytes[] => donors.sameAudio(md5).map((id) => this.#donor(id));
+    if (!sameAudio && predecessors.length === 0) return undefined;
+    this.#giveKept(version, fetched);
     const found = await findRetagged(version, { fetched, predecessors, sameAudio, wanted });
     if (!found || this.#isTaken(version)) return undefined;
     const chunker = this.#chunker ??= new CdcChunker();
@@ -323,6 +373,20 @@ export class DeltaTransfer implements AsyncDisposable {
     if (!list) return undefined;
     const stored = list.covering({ offset: 0, length: found.head.audioStart })[1];
     return { list, donors: [found.donor.id], stored };
+  }
+
+  /** Head and tail of what was fetched of it before. */
+  #giveKept(version: FileVersion, fetched: FetchedBytes): void {
+    const { extents } = this.#options;
+    if (!extents.has(version)) return;
+    const { headEnd, tailStart } = tagRegions(version.size);
+    for (const [offset, limit] of [[0, headEnd], [tailStart, version.size]] as const) {
+      if (offset > 0 && offset < headEnd) return;
+      const end = extents.contiguousEnd(version, offset, { limit });
+      const bytes = new Uint8Array(end - offset);
+      const isNew = end > offset && !fetched.read(offset, bytes.length);
+      if (isNew && extents.read(version, offset, bytes)) fetched.give({ offset, bytes });
+    }
   }
 
   /** Donors of the version's size, those that have most first. */
@@ -342,7 +406,7 @@ export class DeltaTransfer implements AsyncDisposable {
 
   /** Stores a derived list, unless the version has become another matter meanwhile. */
   #commit(version: FileVersion, { list, donors, stored }: Derived): void {
-    const { manifests, cacheIndex, ingest, log } = this.#options;
+    const { manifests, cacheIndex, extents, ingest, log } = this.#options;
     if (this.#isTaken(version)) return;
     const { pinned } = ingest;
     try {
@@ -352,10 +416,12 @@ export class DeltaTransfer implements AsyncDisposable {
         donors,
         also: () => {
           if (pinned.has(version.id)) cacheIndex.raise(chunksOf(list), SEGMENT.pinned);
+          if (list.whole) extents.forget(version);
           cacheIndex.flush();
         },
       });
       failpoint("delta.after_commit");
+      if (list.whole) extents.drop(version);
     } catch (error) {
       if (!(error instanceof MusicfsError)) throw error;
       log.debug("A derived chunk list was not kept", { path: version.sources[0].path, error });
@@ -367,7 +433,7 @@ export class DeltaTransfer implements AsyncDisposable {
   /** Whether the version is gone, or something of it came here in another way. */
   #isTaken(version: FileVersion): boolean {
     const { describe } = this.#options;
-    return this.#closed || describe(version.id) === undefined || !this.#isCold(version);
+    return this.#closed || describe(version.id) === undefined || !this.#isBare(version);
   }
 
   /** What no chunk holds of what was fetched is kept, so that it need not be fetched again. */
@@ -380,6 +446,7 @@ export class DeltaTransfer implements AsyncDisposable {
   #settle(id: number): void {
     if (this.#settled.size >= SETTLED_MAX) this.#settled.clear();
     this.#settled.add(id);
+    this.#headless.delete(id);
     this.#retryMs.delete(id);
   }
 }

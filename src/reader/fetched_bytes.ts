@@ -19,6 +19,7 @@ export class FetchedBytes {
   readonly #options: FetchedBytesOptions;
   /** In order, none over another. */
   readonly #parts: Target[] = [];
+  readonly #given = new Set<Target>();
   readonly #underWay = new Set<ByteRange>();
 
   constructor(version: FileVersion, options: FetchedBytesOptions) {
@@ -38,6 +39,12 @@ export class FetchedBytes {
     for (const part of this.#parts) copyInto(target, part);
     return target.bytes;
   };
+
+  /** Takes bytes for fetched that are kept already. */
+  give(part: Target): void {
+    this.#parts.push(part);
+    this.#given.add(part);
+  }
 
   /** Fetches what is missing of ranges, side by side. One call at a time. */
   async need(ranges: readonly ByteRange[]): Promise<void> {
@@ -59,19 +66,20 @@ export class FetchedBytes {
     for (const range of this.#underWay) this.#fetch(range).catch(() => undefined);
   }
 
-  /** All that was fetched, in order, neighbours joined. */
+  /** All that was fetched, in order, neighbours joined; not what was given. */
   *joined(): Iterable<Target> {
-    for (let i = 0; i < this.#parts.length;) {
-      const first = this.#parts[i];
+    const parts = this.#parts.filter((part) => !this.#given.has(part));
+    for (let i = 0; i < parts.length;) {
+      const first = parts[i];
       let end = i;
       let bytes = 0;
-      while (first && this.#parts[end]?.offset === first.offset + bytes) {
-        bytes += this.#parts[end]?.bytes.length ?? 0;
+      while (first && parts[end]?.offset === first.offset + bytes) {
+        bytes += parts[end]?.bytes.length ?? 0;
         end += 1;
       }
       if (!first) return;
       const target = { offset: first.offset, bytes: new Uint8Array(bytes) };
-      for (const part of this.#parts.slice(i, end)) copyInto(target, part);
+      for (const part of parts.slice(i, end)) copyInto(target, part);
       yield target;
       i = end;
     }

@@ -128,8 +128,6 @@ function firstRanges(size: number, options: RetaggedOptions): ByteRange[] {
     const tail = { offset: Math.max(0, size - PROBE_BYTES), length: PROBE_BYTES };
     return [headRange(length), wholeBlocks(tail, size)];
   }
-  // Whoever begins elsewhere is not kept waiting for a look at the head.
-  if (wanted.offset >= HEAD_BYTES) return [];
   if (!sameAudio) return [];
   return [headRange(Math.min(wanted.offset + wanted.length, HEAD_BYTES_MAX))];
 }

@@ -30,15 +30,17 @@ for (const [name, { now, most, points }] of Object.entries(CASES)) {
       await using dir = await tempDir();
       const index = new MemoryIndex();
       const origin = new MemoryOrigin("nas");
+      const earlier: FileVersion[] = [];
       let old: FileVersion;
       let version: FileVersion;
       {
         await using rig = new DeltaRig(dir.path, {
           index,
           origin,
-          delta: { predecessors: () => [] },
+          delta: { predecessors: () => earlier },
         });
         old = await rig.cached(plain, { path: "old.flac", mtimeNs: TIME_NS });
+        if (name === "retagged") earlier.push(old);
         version = rig.add(now, { path: "new.flac", mtimeNs: TIME_NS });
         enableFailpoints(`delta.${point}=panic`, TOOLS);
         try {
@@ -51,7 +53,8 @@ for (const [name, { now, most, points }] of Object.entries(CASES)) {
         rig.rig.extents.forget(version);
         rig.rig.extents.drop(version);
       }
-      await using rig = new DeltaRig(dir.path, { index, origin });
+      const delta = { predecessors: () => earlier };
+      await using rig = new DeltaRig(dir.path, { index, origin, delta });
       for (const known of [old, version]) rig.rig.versions.set(known.id, known);
       const before = origin.bytesRead;
       assertSameBytes(await rig.rig.readThrough(version), now);
@@ -69,8 +72,11 @@ for (const [name, { now, most, points }] of Object.entries(CASES)) {
   Deno.test(`FileReader.read() of a ${name} file goes on without an index that takes no commit`, async () => {
     await using dir = await tempDir();
     const index = new MemoryIndex();
-    await using rig = new DeltaRig(dir.path, { index });
-    await rig.cached(plain, { path: "old.flac", mtimeNs: TIME_NS });
+    const earlier: FileVersion[] = [];
+    const delta = { predecessors: () => earlier };
+    await using rig = new DeltaRig(dir.path, { index, delta });
+    const old = await rig.cached(plain, { path: "old.flac", mtimeNs: TIME_NS });
+    if (name === "retagged") earlier.push(old);
     const version = rig.add(now, { path: "new.flac", mtimeNs: TIME_NS });
     enableFailpoints("delta.before_commit=return(full)", TOOLS);
     try {
