@@ -2,7 +2,7 @@
 
 import type { Namespace } from "../library/namespace.ts";
 import { entryIdOf, nodeIdOf } from "../library/node_id.ts";
-import type { DeltaSources } from "../reader/delta_transfer.ts";
+import type { DeltaSources } from "../reader/donor_search.ts";
 import { DONORS_MAX } from "../store/donors.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import type { Manifests } from "../store/manifests.ts";

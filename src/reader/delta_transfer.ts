@@ -11,17 +11,16 @@ import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
 import { CdcChunker } from "../chunking/cdc_chunker.ts";
 import { ChunkList } from "../chunking/chunk_list.ts";
-import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
-import { FLAC_MD5_END, flacMd5 } from "../chunking/flac_md5.ts";
+import { FLAC_MD5_END } from "../chunking/flac_md5.ts";
 import type { ContentFetcher } from "../fetch/content_fetcher.ts";
 import type { CacheIndex } from "../store/cache_index.ts";
 import type { CasStore } from "../store/cas_store.ts";
-import { DONORS_MAX, mayBeFlac } from "../store/donors.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import { SEGMENT } from "../store/lru_eviction.ts";
 import type { Manifests } from "../store/manifests.ts";
 import { retaggedList } from "./derived_list.ts";
 import { DonorBytes } from "./donor_bytes.ts";
+import { type Candidates, type DeltaSources, DonorSearch } from "./donor_search.ts";
 import type { Extents } from "./extents.ts";
 import { FetchedBytes } from "./fetched_bytes.ts";
 import type { Ingest } from "./ingest.ts";
@@ -29,7 +28,7 @@ import { keepLonger } from "./keep_longer.ts";
 import { isOwnList } from "./published_list.ts";
 import { findRetagged } from "./retagged.ts";
 import { hasSameContent } from "./same_content.ts";
-import { isTags, tagRegions } from "./tag_regions.ts";
+import { tagRegions } from "./tag_regions.ts";
 
 /**
  * How long a version may take to be settled before it is fetched without that, in ms: five round
@@ -42,26 +41,6 @@ const RETRY_MS = 15_000;
 
 /** Versions that are remembered as settled, 50 bytes each; then all of them are looked at anew. */
 const SETTLED_MAX = 65_536;
-
-/** Where versions come from that others may have bytes in common with. */
-export interface DeltaSources {
-  /**
-   * The chunks of a version, as somebody published them; undefined if nobody did. Whatever it throws
-   * means that nobody did.
-   */
-  publishedList?:
-    | ((version: FileVersion, signal: AbortSignal) => Promise<ChunkRegion[] | undefined>)
-    | undefined;
-  /** Earlier versions of the same file, the latest first. */
-  predecessors?: ((version: FileVersion) => Iterable<{ readonly id: number }>) | undefined;
-  /**
-   * Whether FLAC's MD5 of the samples stands for the audio, where the metadata says that it is the
-   * same; default true.
-   */
-  trustAudioMd5?: boolean | undefined;
-  /** A list that bytes may have been read by was wrong: what anybody else keeps of them is too. */
-  onRefused?: ((version: FileVersion) => void) | undefined;
-}
 
 /** What `DeltaTransfer` works with. */
 export interface DeltaTransferOptions extends DeltaSources {
@@ -89,15 +68,6 @@ export interface SettleOptions {
   isBackground: boolean;
 }
 
-/** What was found in the index, before any origin is asked. */
-interface Candidates {
-  isPublished: boolean;
-  sameTag: readonly number[];
-  sameTime: readonly number[];
-  predecessors: readonly number[];
-  mayHaveAudio: boolean;
-}
-
 /** A list, and the versions that its chunks are from. */
 interface Derived {
   list: ChunkList;
@@ -117,6 +87,7 @@ export class DeltaTransfer implements AsyncDisposable {
   /** Versions that were made of others' chunks since the start, and lists that proved wrong. */
   readonly counters = { derived: 0, refused: 0 };
   readonly #options: DeltaTransferOptions;
+  readonly #search: DonorSearch;
   readonly #settled = new Set<number>();
   /** FLAC files that are fetched, until their head is here and shows an MD5. */
   readonly #headless = new Set<number>();
@@ -129,6 +100,7 @@ export class DeltaTransfer implements AsyncDisposable {
 
   constructor(options: DeltaTransferOptions) {
     this.#options = options;
+    this.#search = new DonorSearch(options);
   }
 
   /**
@@ -197,21 +169,23 @@ export class DeltaTransfer implements AsyncDisposable {
     const { clock, fetcher, log } = this.#options;
     const retryMs = this.#retryMs.get(version.id);
     if (retryMs !== undefined && clock.monotonic() < retryMs) return undefined;
-    let candidates: Candidates | "later" | undefined;
+    let candidates: Candidates | "in its head" | undefined;
     try {
-      candidates = this.#isBare(version) ? this.#candidates(version, wanted) : undefined;
+      const isHeadAwaited = this.#headless.has(version.id);
+      const search = { wanted, isHeadAwaited };
+      candidates = this.#isBare(version) ? this.#search.of(version, search) : undefined;
     } catch (error) {
       if (!(error instanceof MusicfsError)) throw error;
       log.warning("Cannot tell what a file has in common with others", { error });
     }
-    if (candidates === "later") return undefined;
-    if (!candidates) {
+    if (candidates === "in its head" && this.#awaitHead(version)) return undefined;
+    if (!candidates || candidates === "in its head") {
       this.#settle(version.id);
       return undefined;
     }
     const stop = new AbortController();
     const fetched = new FetchedBytes(version, { fetcher, signal: stop.signal, isBackground });
-    const done = this.#run(version, { candidates, fetched, stop, wanted })
+    const done = this.#run(version, { candidates, fetched, stop })
       .finally(() => this.#running.delete(version.id));
     const running = { done, fetched, stop };
     this.#running.set(version.id, running);
@@ -225,60 +199,12 @@ export class DeltaTransfer implements AsyncDisposable {
       !manifests.donors.isRefused(version.id);
   }
 
-  /** Undefined if there are none; "later" if its head may show some. */
-  #candidates(version: FileVersion, wanted: ByteRange): Candidates | "later" | undefined {
-    const { manifests: { donors }, extents, publishedList, predecessors } = this.#options;
-    const { trustAudioMd5 } = this.#options;
-    const isHeadAwaited = this.#headless.has(version.id);
-    if (isHeadAwaited || extents.has(version)) return this.#inHead(version, wanted);
-    const earlier = Iterator.from(predecessors?.(version) ?? []).take(DONORS_MAX)
-      .map(({ id }) => id).toArray();
-    const found: Candidates = {
-      isPublished: publishedList !== undefined,
-      sameTag: donors.sameTag(version),
-      // A file with another version and yet the same size and time was edited.
-      sameTime: donors.sameTime(version).filter((id) => !earlier.includes(id)),
-      predecessors: trustAudioMd5 === false ? [] : earlier,
-      mayHaveAudio: this.#mayHaveAudio(version) && wanted.length >= version.size,
-    };
-    const isAny = found.isPublished || found.mayHaveAudio || found.sameTag.length > 0 ||
-      found.sameTime.length > 0 || found.predecessors.length > 0;
-    return isAny ? found : this.#awaitHead(version);
-  }
-
-  /** Whether others may have its audio, going by a table and a name. */
-  #mayHaveAudio(version: FileVersion): boolean {
-    const { manifests: { donors }, trustAudioMd5 } = this.#options;
-    return trustAudioMd5 !== false && mayBeFlac(version) && donors.isAnyAudio;
-  }
-
-  #awaitHead(version: FileVersion): "later" | undefined {
-    if (!this.#mayHaveAudio(version)) return undefined;
+  /** Notes that its head is to be looked at when it is here; false if that would show nothing. */
+  #awaitHead(version: FileVersion): boolean {
+    if (!this.#search.mayHaveAudio(version)) return false;
     if (this.#headless.size >= SETTLED_MAX) this.#headless.clear();
     this.#headless.add(version.id);
-    return "later";
-  }
-
-  /** What the head shows of a file of which something was fetched. */
-  #inHead(version: FileVersion, wanted: ByteRange): Candidates | "later" | undefined {
-    const { manifests: { donors }, extents, predecessors } = this.#options;
-    if (!this.#mayHaveAudio(version) || version.size < FLAC_MD5_END) return undefined;
-    const head = new Uint8Array(FLAC_MD5_END);
-    if (!extents.read(version, 0, head)) {
-      // Who has begun in the middle goes on there.
-      return isTags(wanted, version.size) ? this.#awaitHead(version) : undefined;
-    }
-    const md5 = flacMd5(head);
-    if (!md5 || donors.sameAudio(md5).length === 0) return undefined;
-    const earlier = Iterator.from(predecessors?.(version) ?? []).take(DONORS_MAX)
-      .map(({ id }) => id).toArray();
-    return {
-      isPublished: false,
-      sameTag: [],
-      sameTime: [],
-      predecessors: earlier,
-      mayHaveAudio: true,
-    };
+    return true;
   }
 
   async #run(version: FileVersion, work: Work): Promise<void> {
@@ -294,7 +220,7 @@ export class DeltaTransfer implements AsyncDisposable {
       const derived = await orAborted(this.#decide(version, work), stop.signal);
       if (derived) this.#commit(version, derived);
       // What nothing is known of yet may show it in its head.
-      const isOpen = !derived && !this.#headless.has(version.id) && !work.candidates.mayHaveAudio;
+      const isOpen = !derived && fetched.read(0, FLAC_MD5_END) === undefined;
       if (!isOpen || !this.#awaitHead(version)) this.#settle(version.id);
     } catch (error) {
       if (error instanceof MusicfsError) log.debug("A file could not be settled", { path, error });
@@ -357,7 +283,7 @@ export class DeltaTransfer implements AsyncDisposable {
 
   async #fromRetagged(
     version: FileVersion,
-    { candidates, fetched, wanted }: Work,
+    { candidates, fetched }: Work,
   ): Promise<Derived | undefined> {
     const { manifests: { donors }, store, digest } = this.#options;
     const predecessors = candidates.predecessors.map((id) => this.#donor(id));
@@ -366,7 +292,8 @@ export class DeltaTransfer implements AsyncDisposable {
       : (md5: Uint8Array): DonorBytes[] => donors.sameAudio(md5).map((id) => this.#donor(id));
     if (!sameAudio && predecessors.length === 0) return undefined;
     this.#giveKept(version, fetched);
-    const found = await findRetagged(version, { fetched, predecessors, sameAudio, wanted });
+    const { headBytes } = candidates;
+    const found = await findRetagged(version, { fetched, predecessors, sameAudio, headBytes });
     if (!found || this.#isTaken(version)) return undefined;
     const chunker = this.#chunker ??= new CdcChunker();
     const list = retaggedList(version, found, { fetched, store, chunker, digest });
@@ -456,7 +383,6 @@ interface Work {
   candidates: Candidates;
   fetched: FetchedBytes;
   stop: AbortController;
-  wanted: ByteRange;
 }
 
 function* chunksOf(list: ChunkList): Iterable<{ kind: "chunk"; id: Uint8Array }> {

@@ -16,10 +16,7 @@ import type { FetchedBytes } from "./fetched_bytes.ts";
 import { isZero, METADATA_BYTES_MAX, PROBE_BYTES } from "./same_content.ts";
 
 /** Bytes of a head that are fetched first, if an earlier version tells no better. */
-const HEAD_BYTES = 64 * 1024;
-
-/** Most bytes of what is about to be read that are fetched as a head. */
-const HEAD_BYTES_MAX = 128 * 1024;
+export const HEAD_BYTES = 64 * 1024;
 
 /** Longest head that is fetched in one go because an earlier version's tells how long it is. */
 const GUESS_BYTES_MAX = 512 * 1024;
@@ -45,8 +42,8 @@ export interface RetaggedOptions {
   predecessors: readonly DonorBytes[];
   /** Donors with an MD5 of the samples; undefined if there are none with any. */
   sameAudio: ((md5: Uint8Array) => readonly DonorBytes[]) | undefined;
-  /** What somebody is about to read. */
-  wanted: ByteRange;
+  /** Bytes of the head to fetch if nothing else tells of its length; 0 to do without. */
+  headBytes: number;
 }
 
 /**
@@ -65,14 +62,13 @@ export async function findRetagged(
   const { size } = version;
   // Whether the latest metadata differs cannot be told, and an older version's will not do for it.
   if (predecessors.some((donor) => donor.isKnown && isHeadLost(donor))) return undefined;
-  const first = firstRanges(size, options);
-  if (first.length === 0) return undefined;
-  await fetched.need(first);
-  const md5 = flacMd5(fetched.read(0, Math.min(FLAC_MD5_END, size)) ?? new Uint8Array());
+  await fetched.need(firstRanges(size, options));
+  const md5 = flacMd5(fetched.read(0, FLAC_MD5_END) ?? new Uint8Array());
   const others = (md5 && sameAudio ? sameAudio(md5) : []).filter(({ id }) =>
     predecessors.every((known) => known.id !== id)
   );
-  if (others.length === 0 && !predecessors.some(audioChunksOf)) return undefined;
+  const isHere = fetched.read(0, 1) !== undefined;
+  if (!isHere || (others.length === 0 && !predecessors.some(audioChunksOf))) return undefined;
   const head = await headOf(size, fetched);
   if (!head || isZero(head.md5) || head.audioStart >= size) return undefined;
   const donors = [...predecessors, ...others].flatMap((donor) => {
@@ -118,7 +114,7 @@ function agree(a: DonorBytes, b: DonorBytes): boolean {
 
 /** What is fetched before anything is known; nothing if it is not worth it. */
 function firstRanges(size: number, options: RetaggedOptions): ByteRange[] {
-  const { predecessors, sameAudio, wanted } = options;
+  const { predecessors, sameAudio, headBytes } = options;
   for (const donor of predecessors) {
     const head = donorHead(donor);
     if (!head || isZero(head.md5) || !audioChunksOf(donor)) continue;
@@ -128,8 +124,7 @@ function firstRanges(size: number, options: RetaggedOptions): ByteRange[] {
     const tail = { offset: Math.max(0, size - PROBE_BYTES), length: PROBE_BYTES };
     return [headRange(length), wholeBlocks(tail, size)];
   }
-  if (!sameAudio) return [];
-  return [headRange(Math.min(wanted.offset + wanted.length, HEAD_BYTES_MAX))];
+  return sameAudio && headBytes > 0 ? [headRange(headBytes)] : [];
 }
 
 function headRange(bytes: number): ByteRange {

@@ -3,7 +3,7 @@ import { CdcChunker } from "../../src/chunking/cdc_chunker.ts";
 import { openChunkHash } from "../../src/chunking/chunk_hash.ts";
 import { ChunkList } from "../../src/chunking/chunk_list.ts";
 import type { ChunkRegion } from "../../src/chunking/chunk_manifest.ts";
-import type { DeltaSources } from "../../src/reader/delta_transfer.ts";
+import type { DeltaSources } from "../../src/reader/donor_search.ts";
 import type { FileVersion } from "../../src/store/file_version.ts";
 import type { Index } from "../../src/store/index.ts";
 import { flacFile, type FlacOptions } from "../support/flac_file.ts";

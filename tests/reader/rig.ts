@@ -8,7 +8,7 @@ import { openXxh64 } from "../../src/chunking/xxh64.ts";
 import { ContentFetcher } from "../../src/fetch/content_fetcher.ts";
 import type { Origin, OriginFile } from "../../src/origins/origin.ts";
 import { CachedReader } from "../../src/reader/cached_reader.ts";
-import type { DeltaSources } from "../../src/reader/delta_transfer.ts";
+import type { DeltaSources } from "../../src/reader/donor_search.ts";
 import { Extents } from "../../src/reader/extents.ts";
 import { FileReader } from "../../src/reader/file_reader.ts";
 import { Ingest } from "../../src/reader/ingest.ts";
