@@ -6,7 +6,7 @@
  *     unless they are those of the first source: f64 size · i64 mtime_ns · u16 bytes · target
  *     for each source: u16 origin · u8 kind and flags · i64 mtime_ns, and then
  *         file     f64 size, and the version as u16 bytes · text unless it follows from them
- *         folder   u32 last scan
+ *         folder   u32 last scan; a flag tells that only a published index has listed it
  *         symlink  u16 bytes · target
  *
  * The entry's id is the record's key. A file's `lastScan` is not kept: scans mark folders.

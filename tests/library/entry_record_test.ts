@@ -53,6 +53,11 @@ const folder: Entry = {
   sources: [source({ kind: "folder", mtimeNs: 1n, listed: true, lastScan: 9 })],
 };
 
+const published: Entry = {
+  ...folder,
+  sources: [source({ kind: "folder", mtimeNs: 1n, listed: true, lastScan: 9, isPublished: true })],
+};
+
 const link: Entry = {
   id: 17,
   parent: 16,
@@ -77,6 +82,10 @@ const GOLDEN: readonly [entry: Entry, hex: string][] = [
   [
     folder,
     "01050101010000000000000061000000000000000002000000000000000000010005010000000000000009000000",
+  ],
+  [
+    published,
+    "01050101010000000000000061000000000000000002000000000000000000010025010000000000000009000000",
   ],
   [link, "010a010110000000000000006c010002030000000000000004002e2e2f78"],
 ];

@@ -24,6 +24,18 @@ Deno.test("LazyOrigin is opened by its first call, once, and ends with it", asyn
   assert.equal(disposed, 1);
 });
 
+Deno.test("LazyOrigin.connect() opens it, and has it connect if it can", async () => {
+  let connected = 0;
+  const origin = Object.assign(memory(() => undefined), {
+    connect: () => Promise.resolve(void (connected += 1)),
+  });
+  await using lazy = new LazyOrigin("memory", () => Promise.resolve(origin));
+  await lazy.connect({ signal });
+  assert.equal(connected, 1);
+  await using plain = new LazyOrigin("memory", () => Promise.resolve(memory(() => undefined)));
+  await plain.connect({ signal });
+});
+
 Deno.test("LazyOrigin that was never called ends without being opened", async () => {
   const lazy = new LazyOrigin("memory", () => Promise.reject(new Error("was opened")));
   await lazy[Symbol.asyncDispose]();

@@ -48,6 +48,23 @@ Deno.test("SftpOrigin.read() asks in two turns, and in one of a file that it has
   assert.deepEqual(server.requests, ["READ", "FSTAT"]);
 });
 
+Deno.test("SftpOrigin.stat() of what is to be read opens it beside, and the read sees no old file", async () => {
+  await using server = await scriptedServer({});
+  const { version } = await server.origin.stat("song", { ...never(), isToBeRead: true });
+  assert(server.requests.includes("OPEN"));
+  server.requests.length = 0;
+  assert.deepEqual(await server.origin.read({ ...file, version }, whole, never()), song);
+  assert(!server.requests.includes("OPEN"), "it is open");
+});
+
+Deno.test("SftpOrigin.connect() sends no request, and the next call finds it done", async () => {
+  await using server = await scriptedServer({});
+  await server.origin.connect(never());
+  assert.deepEqual(server.requests, []);
+  assert.deepEqual(await server.origin.read(file, whole, never()), song);
+  await server.origin[Symbol.asyncDispose]();
+});
+
 Deno.test("SftpOrigin.list() sends the second READDIR before the first is answered", async () => {
   const held: (() => void)[] = [];
   let isFirst = true;
