@@ -109,6 +109,10 @@ testWith(
       await follower.sees((event) => event.event === "removed" && event.path === "A/2.flac");
       await follower.sees((event) => event.event === "scan_ended" && event.state === "complete");
     }
+    await Deno.rename(join(origin, "A/3.flac"), join(origin, "B.flac"));
+    await first.sees((event) =>
+      event.event === "moved" && event.path === "B.flac" && event.from === "A/3.flac"
+    );
     await Deno.rename(origin, `${origin}-away`);
     await first.sees((event) => event.event === "origin_down" && event.origin === origin);
     await Deno.rename(`${origin}-away`, origin);
