@@ -243,7 +243,7 @@ export class FolderCommit {
     const before = old?.sources.find((source) => source.origin === origin);
     const source = sourceOf(origin, listed, before);
     const isNew = listed.kind === "file" && before === undefined &&
-      edit.origin(origin).filesKnown !== undefined;
+      edit.origin(origin).wasScanned === true;
     let result: string;
     if (old) {
       edit.found(origin, old.id);

@@ -55,12 +55,13 @@ export interface OriginState {
    */
   adoption?: "begun" | "over";
   counts: ScanCounts;
+  /** Whether a scan of it has come to its end once: only then can a file that is new have moved. */
+  wasScanned?: boolean;
   /**
-   * Files it had at the end of the last scan that saw everything and held nothing back; undefined
-   * before the first. Deletions are judged by it: what came in the place of what vanished does not
-   * make that fewer. Before a scan, nothing that is new can have moved.
+   * Files it had when deletions were held for the first time, until nothing is held any more: what
+   * comes in the place of what vanished meanwhile does not make that fewer.
    */
-  filesKnown?: number;
+  heldOf?: number;
 }
 
 /** Nothing counted yet. */

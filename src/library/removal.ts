@@ -38,9 +38,16 @@ export interface Missed {
  */
 export class Removal {
   readonly #parts: RemovalParts;
+  /** How many files of an origin were last said to be gone, and held. */
+  readonly #toldOf = new Map<number, number>();
 
   constructor(parts: RemovalParts) {
     this.#parts = parts;
+  }
+
+  /** Files that the origin is a source of. */
+  countAll(origin: number): number {
+    return readOriginState(this.#parts.index, origin).files;
   }
 
   /** Notes what a scan's listing missed; it stays visible until the scan has come to its end. */
@@ -123,30 +130,41 @@ export class Removal {
    * Removes what listings outside of a scan missed, unless that is most of the library; what only
    * an index had was no part of it.
    *
-   * `seen` is how many names somebody saw go. Where that is all of them they are believed as far as
-   * something is left of the origin: a disk that is unmounted does not say so name by name.
+   * `known` is how many files the origin had before these listings. `seen` is how many names
+   * somebody saw go. Where that is all of them they are believed as far as something is left of the
+   * origin: a disk that is unmounted does not say so name by name.
    */
   async removeGuarded(
     ids: readonly number[],
-    options: { origin: number; seen?: number; signal?: AbortSignal },
+    options: { origin: number; known: number; seen?: number; signal?: AbortSignal },
   ): Promise<void> {
-    const { index, log } = this.#parts;
-    const { origin, seen = 0 } = options;
+    const { committer, index, log } = this.#parts;
+    const { origin, known, seen = 0 } = options;
     if (seen >= ids.length && this.hasOthers(origin, ids)) return await this.remove(ids, options);
     const published = ids.filter((id) => this.#isOnlyPublished(id, origin));
     const never = new Set(await this.neverListed(published, options));
-    const known = ids.filter((id) => !never.has(id));
-    const gone = await this.countFiles(known, options);
-    const { files, filesKnown = Infinity } = readOriginState(index, origin);
-    const of = Math.min(files - await this.countFiles([...never], options), filesKnown);
+    const listed = ids.filter((id) => !never.has(id));
+    const gone = await this.countFiles(listed, options);
+    const { heldOf = Infinity } = readOriginState(index, origin);
+    const of = Math.min(known - await this.countFiles([...never], options), heldOf);
     const left = of > gone || this.hasOthers(origin, ids);
     if (left) await this.remove([...never], options);
     const missing = { gone, confirmed: 0, of, anythingLeft: left, accepted: false };
     if (judgeDeletions(missing) === "hold") {
-      log.warning("Most of an origin seems to be gone; a scan will tell", { origin, gone, of });
+      // What is held is missed by each listing again.
+      const level = this.#toldOf.get(origin) === gone ? "debug" : "warning";
+      this.#toldOf.set(origin, gone);
+      log[level]("Most of an origin seems to be gone; a scan will tell", {
+        origin: this.#parts.namespace.identityOf(origin),
+        gone,
+        of,
+      });
+      await committer.commit((edit) => {
+        edit.origin(origin).heldOf = of;
+      }, { weight: 1, urgent: true });
       return;
     }
-    await this.remove(known, options);
+    await this.remove(listed, options);
   }
 
   /** Whether the folder that an entry is in was listed by nobody but a published index. */

@@ -56,8 +56,9 @@ export class Round {
     const missing = [...new Set(this.#missing.splice(0))];
     try {
       if (missing.length > 0) {
+        const known = removal.countAll(origin) - this.#owed.length;
         await moves.settle(missing, options);
-        await removal.removeGuarded(missing, { ...options, seen: this.seenGone });
+        await removal.removeGuarded(missing, { ...options, known, seen: this.seenGone });
       }
     } finally {
       await moves.endRound(origin, this.#owed.splice(0));

@@ -173,7 +173,10 @@ export class OriginScan {
     await this.#parts.committer.commit((edit) => {
       const state = edit.origin(this.#origin.number);
       state.running = false;
-      if (this.#healthy && !held) state.filesKnown = state.files;
+      if (!this.#healthy) return;
+      state.wasScanned = true;
+      if (held) state.heldOf = held.of;
+      else delete state.heldOf;
     }, { weight: 1, urgent: true });
     this.#report(true);
     return {

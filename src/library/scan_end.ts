@@ -108,14 +108,14 @@ export class ScanEnd {
     };
   }
 
-  /** Files the origin was known to have; what came in the place of what vanished is none of them. */
+  /** Files the origin was known to have, without what came in the place of what is held. */
   async #filesBefore(never: readonly Missed[]): Promise<number> {
     const { index, removal } = this.#parts;
     const { origin } = this.#options;
-    const { filesBefore, filesKnown = Infinity } = readOriginState(index, origin);
+    const { filesBefore, heldOf = Infinity } = readOriginState(index, origin);
     return Math.min(
       filesBefore - await removal.countFiles(idsOf(never), this.#options),
-      filesKnown,
+      heldOf,
     );
   }
 

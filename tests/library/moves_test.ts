@@ -207,6 +207,20 @@ Deno.test("Library.look() tells of what moved among the folders it was given, an
   checkConsistency(fixture);
 });
 
+Deno.test("Library.look() judges what is gone by all that was known, moved or not", async () => {
+  const fixture = await albums(20);
+  const { library, nas, told } = fixture;
+  for (let i = 0; i < 12; i += 1) nas.move(`all/a${i}`, `all/b${i}`);
+  for (let i = 12; i < 18; i += 1) nas.remove(`all/a${i}`);
+  await look(fixture, ["all"]); // 18 of 60 are gone, of the 24 that did not move.
+  assert.equal(told().filter((line) => line.startsWith("gone")).length, 18);
+  nas.remove("all");
+  nas.put("other/1", bytes(1));
+  await look(fixture, ["", "other"]); // 42 of 42, whatever came.
+  assert.deepEqual(told(), ["added other/1"]);
+  for (let i = 0; i < 3; i += 1) assert((await library.scan(never())).held);
+});
+
 Deno.test("Library.look() tells of both when the new name is found later, and nothing is held", async () => {
   const fixture = await albums(12);
   const { library, nas, told } = fixture;

@@ -38,12 +38,12 @@ const walk = (folder: number, prefix: string): void => {
   }
 };
 walk(1, "");
-const { added, changed, gone, files, folders } = report;
+const { added, changed, moved, gone, files, folders } = report;
 const totals = library.namespace.totals();
 const records = index.table("entries").count();
 const [first] = report.origins;
 const line = JSON.stringify({
-  counts: { added, changed, gone, files, folders },
+  counts: { added, changed, moved, gone, files, folders },
   resumed: first?.resumed,
   paths: paths.sort(),
   totals,

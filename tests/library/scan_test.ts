@@ -178,6 +178,19 @@ Deno.test("Library.scan() believes no second scan that what stands in another's 
   assert.equal((await library.scan(never())).held, undefined);
 });
 
+Deno.test("Library.scan() judges by what was known, also of files that no scan has found", async () => {
+  const nas = new MemoryOrigin("nas");
+  nas.put("kept", bytes(1));
+  const { library } = openLibrary([nas]);
+  await library.scan(never());
+  for (let i = 0; i < 100; i += 1) nas.put(`new/${i}`, bytes(1));
+  await library.relist(ROOT_ID);
+  await library.ensureListed(at(library, "new").id, never());
+  for (let i = 0; i < 20; i += 1) nas.remove(`new/${i}`);
+  const report = await library.scan(never());
+  assert.deepEqual([report.gone, report.held], [20, undefined]);
+});
+
 Deno.test("Library.scan() leaves a folder that it may not read as it is, and removes elsewhere", async () => {
   const nas = new MoodyOrigin("nas");
   nas.put("a/song", bytes(1));
