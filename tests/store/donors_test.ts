@@ -207,6 +207,20 @@ Deno.test("Manifests.retire() with keepFiles leaves the manifest to the version 
   assert.equal([...manifests.files()].length, 1);
 });
 
+Deno.test("Manifests.remove() of a retired version leaves files that were never its own", async () => {
+  await using dir = await tempDir();
+  const parts = await fixture(dir.path);
+  const { manifests } = parts;
+  store(parts, 1, 2, 3);
+  const file = { size: 200, sources: version(1).sources };
+  manifests.complete(version(1, file), listOf([1], [2], 200));
+  manifests.complete(version(3, file), listOf([1], [3], 200));
+  manifests.retire(1, { keepFiles: true });
+  assert.deepEqual(manifests.ids(), [1, 3]);
+  manifests.remove(1);
+  assert.equal([...manifests.files()].length, 1);
+});
+
 Deno.test("Manifests.derive() forgets a retired donor that gave all it had, and no other", async () => {
   await using dir = await tempDir();
   const parts = await fixture(dir.path);
