@@ -184,8 +184,10 @@ export class Library implements AsyncDisposable {
    *
    * Throws the signal's reason, `not_found` for an unknown origin, and `unavailable` or `timed_out`
    * if the origin is not well: what was seen by then is kept, the rest is for a scan to find.
+   *
+   * @returns whether something is missing that is not believed to be gone
    */
-  async look(origin: string, folders: readonly string[], options: LookOptions): Promise<void> {
+  async look(origin: string, folders: readonly string[], options: LookOptions): Promise<boolean> {
     const { log, isUp = () => true } = this.#options;
     const number = this.#order.find((number) => this.#origins.get(number)?.name === origin);
     const context = { op: "library.look", subject: origin };
@@ -204,7 +206,7 @@ export class Library implements AsyncDisposable {
       moves: this.#moves,
       log,
     };
-    await new Look(parts, number, { ...options, signal }).run(folders);
+    return await new Look(parts, number, { ...options, signal }).run(folders);
   }
 
   /**

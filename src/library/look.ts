@@ -64,10 +64,13 @@ export class Look {
    *
    * Throws the signal's reason, or the first error that says the origin is not well; what was seen
    * by then is kept.
+   *
+   * @returns whether something is missing that is not believed to be gone
    */
-  async run(folders: readonly string[]): Promise<void> {
+  async run(folders: readonly string[]): Promise<boolean> {
     try {
       await this.#lookAtAll(folders);
+      return this.#round.isHeld;
     } finally {
       await this.#flushed;
     }

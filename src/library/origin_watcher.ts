@@ -16,8 +16,8 @@ export interface OriginWatcherParts {
   /** The origin's name. */
   name: string;
   source: WatchSource;
-  /** As `Library.look`. */
-  look: (batch: LookBatch, signal: AbortSignal) => Promise<void>;
+  /** As `Library.look`: whether deletions were held. */
+  look: (batch: LookBatch, signal: AbortSignal) => Promise<boolean>;
   /** Scans the origin; whether the scan saw all of it. */
   scan: (signal: AbortSignal) => Promise<boolean>;
   clock: Clock;
@@ -94,7 +94,8 @@ export class OriginWatcher {
       const batch = this.#queue.takeLook(clock.monotonic());
       if (!batch) continue;
       try {
-        await look(batch, signal);
+        const isHeld = await look(batch, signal);
+        this.#queue.looked(batch, { isHeld, nowMs: clock.monotonic() });
       } catch (error) {
         signal.throwIfAborted();
         log.info("Cannot look at what changed; the origin is scanned", { origin: name, error });

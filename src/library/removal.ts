@@ -133,14 +133,19 @@ export class Removal {
    * `known` is how many files the origin had before these listings. `seen` is how many names
    * somebody saw go. Where that is all of them they are believed as far as something is left of the
    * origin: a disk that is unmounted does not say so name by name.
+   *
+   * @returns whether they are held, because they are not believed
    */
   async removeGuarded(
     ids: readonly number[],
     options: { origin: number; known: number; seen?: number; signal?: AbortSignal },
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { committer, index, log } = this.#parts;
     const { origin, known, seen = 0 } = options;
-    if (seen >= ids.length && this.hasOthers(origin, ids)) return await this.remove(ids, options);
+    if (seen >= ids.length && this.hasOthers(origin, ids)) {
+      await this.remove(ids, options);
+      return false;
+    }
     const published = ids.filter((id) => this.#isOnlyPublished(id, origin));
     const never = new Set(await this.neverListed(published, options));
     const listed = ids.filter((id) => !never.has(id));
@@ -162,9 +167,10 @@ export class Removal {
       await committer.commit((edit) => {
         edit.origin(origin).heldOf = of;
       }, { weight: 1, urgent: true });
-      return;
+      return true;
     }
     await this.remove(listed, options);
+    return false;
   }
 
   /** Whether the folder that an entry is in was listed by nobody but a published index. */

@@ -25,6 +25,8 @@ export class Round {
   readonly replacedIn = new Set<number>();
   /** How many names somebody saw go, one by one, from the folders of this round. */
   seenGone = 0;
+  /** Whether something that was missed is not believed to be gone. */
+  isHeld = false;
 
   constructor(parts: RoundParts, readonly origin: number) {
     this.#parts = parts;
@@ -58,7 +60,8 @@ export class Round {
       if (missing.length > 0) {
         const known = removal.countAll(origin) - this.#owed.length;
         await moves.settle(missing, options);
-        await removal.removeGuarded(missing, { ...options, known, seen: this.seenGone });
+        const guard = { ...options, known, seen: this.seenGone };
+        this.isHeld = await removal.removeGuarded(missing, guard) || this.isHeld;
       }
     } finally {
       await moves.endRound(origin, this.#owed.splice(0));

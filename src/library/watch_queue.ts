@@ -19,6 +19,12 @@ export const DIRTY_FOLDERS_MAX = 10_000;
 /** Waits before a scan that the one before did not make good, in ms; the last one is repeated. */
 const AGAIN_MS = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000] as const;
 
+/**
+ * Waits before folders are looked at again of which more was missing than was seen to go, in ms:
+ * the rest may be on its way, while the kernel tells of it.
+ */
+const HELD_MS = [300, 700, 1_500, 3_000, 6_000] as const;
+
 /** That something may have changed in a folder. */
 export interface DirtyHint {
   /** Path below the origin's root. */
@@ -65,6 +71,8 @@ export class WatchQueue {
   #failures = 0;
   #scanNotBeforeMs = -Infinity;
   #scanning = false;
+  /** Looks in a row whose deletions were held. */
+  #holds = 0;
   /** How often changes were lost. */
   losses = 0;
 
@@ -121,6 +129,25 @@ export class WatchQueue {
       if (dirty.gone > 0) gone.set(folder, dirty.gone);
     }
     return folders.length > 0 ? { folders, deep, gone } : undefined;
+  }
+
+  /**
+   * Says how a look ended. If deletions were held, what was seen to go is kept and counts with what
+   * is seen from now on: a few times, for what nobody saw go is for a scan to judge.
+   */
+  looked({ gone }: LookBatch, { isHeld, nowMs }: { isHeld: boolean; nowMs: number }): void {
+    const waitMs = isHeld ? HELD_MS[this.#holds] : undefined;
+    this.#holds = waitMs === undefined ? 0 : this.#holds + 1;
+    if (waitMs === undefined) return;
+    for (const [folder, count] of gone) {
+      const known = this.#dirty.get(folder);
+      if (known) known.gone += count;
+      else {
+        const lastMs = nowMs + waitMs;
+        const limitMs = lastMs + DEBOUNCE_MS;
+        this.#dirty.set(folder, { limitMs, lastMs, isNew: false, gone: count, hasMoved: false });
+      }
+    }
   }
 
   /** When a scan is due; undefined if none is wanted, or one is under way. */

@@ -60,8 +60,8 @@ async function look(
   { library, clock }: LibraryFixture,
   folders: readonly string[],
   options: Partial<LookOptions> = {},
-): Promise<void> {
-  await settled(library.look("nas", folders, { ...never(), ...options }), clock);
+): Promise<boolean> {
+  return await settled(library.look("nas", folders, { ...never(), ...options }), clock);
 }
 
 Deno.test("Library.look() lists what it is told of and what is new below, and nothing else", async () => {
@@ -128,10 +128,10 @@ Deno.test("Library.look() believes deletions that were seen, and holds those tha
   const fixture = await scanned([...files, "b/kept"]);
   const { nas, library, warnings } = fixture;
   for (const file of files.slice(0, 30)) nas.remove(file);
-  await look(fixture, ["a"], { gone: new Map([["a", 29]]) });
+  assert.equal(await look(fixture, ["a"], { gone: new Map([["a", 29]]) }), true);
   assert.equal(treeOf(library).length, 43, "one of them nobody saw");
   assert(warnings.some((line) => line.includes("seems to be gone")));
-  await look(fixture, ["a"], { gone: new Map([["a", 30]]) });
+  assert.equal(await look(fixture, ["a"], { gone: new Map([["a", 30]]) }), false);
   assert.equal(treeOf(library).length, 13);
   checkConsistency(fixture);
 });

@@ -12,7 +12,7 @@ class Rig implements AsyncDisposable {
   readonly scannedAt: number[] = [];
   readonly lines: string[] = [];
   /** What looks and scans wait for, and how they end. */
-  look: (batch: LookBatch) => Promise<void> = () => Promise.resolve();
+  look: (batch: LookBatch) => Promise<boolean> = () => Promise.resolve(false);
   scan: () => Promise<boolean> = () => Promise.resolve(true);
   lose: (why: string) => void = () => {};
   #hint: (hint: DirtyHint) => void = () => {};
@@ -75,7 +75,7 @@ Deno.test("OriginWatcher looks once at what changed many times, and again at wha
 
 Deno.test("OriginWatcher keeps what comes while it looks", async () => {
   await using rig = new Rig();
-  const gate = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<boolean>();
   rig.look = () => gate.promise;
   rig.hint("a");
   await rig.pass(300);
@@ -83,7 +83,7 @@ Deno.test("OriginWatcher keeps what comes while it looks", async () => {
   rig.hint("b");
   await rig.pass(2_000);
   assert.equal(rig.looked.length, 1);
-  gate.resolve();
+  gate.resolve(false);
   await rig.pass(100);
   assert.deepEqual(rig.looked.map(([, folders]) => folders), [["a"], ["a", "b"]]);
 });
@@ -121,7 +121,7 @@ Deno.test("OriginWatcher scans when it could not look", async () => {
   rig.hint("a");
   await rig.pass(2_000);
   assert.deepEqual(rig.scannedAt, [400]);
-  rig.look = () => Promise.resolve();
+  rig.look = () => Promise.resolve(false);
   rig.hint("a");
   await rig.pass(2_000);
   assert.equal(rig.looked.length, 2);

@@ -64,6 +64,31 @@ Deno.test("WatchQueue looks at both ends of a move together", () => {
   assert.deepEqual(queue.takeLook(1_150)?.folders, ["other"]);
 });
 
+Deno.test("WatchQueue keeps what was seen to go until that is believed, but not for ever", () => {
+  const queue = new WatchQueue();
+  for (let i = 0; i < 5; i += 1) queue.note(hint("a", { isGone: true }), 0);
+  let now = queue.lookDueMs() ?? NaN;
+  let batch = queue.takeLook(now);
+  assert(batch);
+  queue.looked(batch, { isHeld: true, nowMs: now });
+  queue.note(hint("a", { isGone: true }), now);
+  now = queue.lookDueMs() ?? NaN;
+  batch = queue.takeLook(now);
+  assert.equal(batch?.gone.get("a"), 6);
+  let looks = 1;
+  for (; batch; looks += 1) {
+    queue.looked(batch, { isHeld: true, nowMs: now });
+    now = queue.lookDueMs() ?? now;
+    batch = queue.takeLook(now);
+  }
+  assert.equal(looks, 6);
+  queue.note(hint("a", { isGone: true }), now);
+  batch = queue.takeLook(now + DEBOUNCE_MS);
+  assert(batch);
+  queue.looked(batch, { isHeld: false, nowMs: now });
+  assert.equal(queue.size, 0);
+});
+
 Deno.test("WatchQueue wants a scan instead of too many folders", () => {
   const queue = new WatchQueue();
   for (let i = 0; i < DIRTY_FOLDERS_MAX; i += 1) queue.note(hint(`${i}`), 0);
