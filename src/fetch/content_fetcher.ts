@@ -87,6 +87,11 @@ export class ContentFetcher implements AsyncDisposable {
     await Promise.allSettled(flights.map((flight) => flight.done));
   }
 
+  /** Whether an origin that has the version is not known to be down. */
+  isUp({ sources }: FileVersion): boolean {
+    return sources.some(({ origin }) => this.#options.health.isUp(origin));
+  }
+
   /** Calls, bytes and errors so far, by the origin's name. */
   counters(): ReadonlyMap<string, Readonly<OriginCounters>> {
     return new Map(

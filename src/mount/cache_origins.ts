@@ -59,7 +59,8 @@ export function openOrigins(
   });
   const origins = raw.map(({ origin }) => origin);
   const watched = guarded.map((origin, i) => ({ origin, url: raw[i]?.url ?? "" }));
-  const published = stack.use(new PublishedIndexes({ origins: watched, hash, clock, log }));
+  const isUp = health.isUp.bind(health);
+  const published = stack.use(new PublishedIndexes({ origins: watched, isUp, hash, clock, log }));
   const findPublished: FindPublished = async (name, signal) => {
     // Such a disk is listed as fast as an index is read.
     const direct = await directRootsOf({ config }, clock);

@@ -19,6 +19,8 @@ const LOOK_AGAIN_MS_MIN = 5_000;
 /** What the indexes of a mount are opened with. */
 export interface PublishedIndexesOptions {
   origins: readonly { origin: Origin; url: string }[];
+  /** False for an origin, by name, that is known to be down: no reader waits for its index. */
+  isUp: (name: string) => boolean;
   /** That chunks are named by here: an index with another one has none that could be used. */
   hash: HashName;
   clock: Clock;
@@ -76,7 +78,7 @@ export class PublishedIndexes implements AsyncDisposable {
   async chunks(version: FileVersion, signal: AbortSignal): Promise<ChunkRegion[] | undefined> {
     for (const { origin, path, version: text } of version.sources) {
       const known = this.#known.get(origin);
-      if (!known) continue;
+      if (!known || !this.#options.isUp(origin)) continue;
       const file = { path, size: version.size, mtimeNs: version.mtimeNs, version: text };
       try {
         const list = await this.#chunks(known, file, signal);
@@ -138,8 +140,9 @@ export class PublishedIndexes implements AsyncDisposable {
   /** Opens the index, if there is one that is worth it. Never rejects. */
   async #open(known: Known): Promise<void> {
     while (known.looking) await known.looking;
-    const { index, seen, bad, lookedMs } = known;
-    if (index || (lookedMs > -Infinity && (seen === undefined || seen === bad))) return;
+    const { index, seen, bad, lookedMs, isDoubtful } = known;
+    const isKnown = lookedMs > -Infinity && !isDoubtful && (seen === undefined || seen === bad);
+    if (index || isKnown) return;
     await this.#look(known);
   }
 

@@ -183,6 +183,8 @@ export class DeltaTransfer implements AsyncDisposable {
       this.#settle(version.id);
       return undefined;
     }
+    // Who reads has a time limit of their own, and nothing but an ETag is a proof without an origin.
+    if (candidates.sameTag.length === 0 && !fetcher.isUp(version)) return undefined;
     const stop = new AbortController();
     const fetched = new FetchedBytes(version, { fetcher, signal: stop.signal, isBackground });
     const done = this.#run(version, { candidates, fetched, stop })

@@ -57,15 +57,19 @@ function versionOf(number: number, origin = "nas"): FileVersion {
   return { id: number, size: SIZE, mtimeNs, sources: [{ origin, path: "song", version }] };
 }
 
-function open(...origins: MemoryOrigin[]): { indexes: PublishedIndexes; clock: VirtualClock } {
+function open(
+  ...origins: MemoryOrigin[]
+): { indexes: PublishedIndexes; clock: VirtualClock; down: Set<string> } {
   const clock = new VirtualClock();
+  const down = new Set<string>();
   const indexes = new PublishedIndexes({
     origins: origins.map((origin) => ({ origin, url: `/${origin.name}` })),
+    isUp: (name) => !down.has(name),
     hash: "xxh128",
     clock,
     log: silentLog,
   });
-  return { indexes, clock };
+  return { indexes, clock, down };
 }
 
 Deno.test("PublishedIndexes opens an index once, for names and for chunks", async () => {
@@ -114,6 +118,27 @@ Deno.test("PublishedIndexes asks an origin without an index once, until a scan h
   assert.equal(await indexes.chunks(versionOf(7), signal), undefined);
   await indexes.lookAgain(signal);
   assert.deepEqual(nas.calls(), { stats: 1, reads: 0 });
+  assert.deepEqual(await indexes.chunks(versionOf(7), signal), await regionsOf(7));
+});
+
+Deno.test("PublishedIndexes.chunks() finds an index that was made after files changed", async () => {
+  const nas = new WatchedOrigin("nas");
+  const { indexes } = open(nas);
+  assert.equal(await indexes.chunks(versionOf(7), signal), undefined);
+  await nas.publish(7);
+  assert.equal(await indexes.chunks(versionOf(7), signal), undefined);
+  indexes.doubt();
+  assert.deepEqual(await indexes.chunks(versionOf(7), signal), await regionsOf(7));
+});
+
+Deno.test("PublishedIndexes.chunks() asks nothing of an origin that is down", async () => {
+  const nas = new WatchedOrigin("nas");
+  await nas.publish(7);
+  const { indexes, down } = open(nas);
+  down.add("nas");
+  assert.equal(await indexes.chunks(versionOf(7), signal), undefined);
+  assert.deepEqual(nas.calls(), { stats: 0, reads: 0 });
+  down.clear();
   assert.deepEqual(await indexes.chunks(versionOf(7), signal), await regionsOf(7));
 });
 
