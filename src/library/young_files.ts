@@ -6,8 +6,11 @@ import { sizeTimeVersion } from "../origins/size_time_version.ts";
 /** What a time in whole seconds leaves open: FAT has even ones, in ms. */
 const COARSE_MS = 2_000;
 
-/** Difference between an origin's clock and ours, either way, at which files still count, in ms. */
-const SKEW_MS_MAX = 60_000;
+/**
+ * How far an origin's clock may be behind ours so that its files still count, in ms. More would have
+ * whatever was written in the last minute read twice by who reads it as soon as it is listed.
+ */
+const BEHIND_MS_MAX = 1_000;
 
 /** Time after which an edit shows in a file's time, whatever the origin's clock says, in ms. */
 const SETTLED_MS = COARSE_MS + 1_000;
@@ -45,7 +48,7 @@ export class YoungFiles {
   /** Remembers what an origin says of a file that is new or changed, if it is young. */
   note(origin: number, { kind, path, size, mtimeNs, version }: OriginEntry): void {
     if (kind !== "file" || mtimeNs % SECOND_NS !== 0n) return;
-    const oldestNs = BigInt(Math.trunc(this.#clock.now() - COARSE_MS - SKEW_MS_MAX)) * 1_000_000n;
+    const oldestNs = BigInt(Math.trunc(this.#clock.now() - COARSE_MS - BEHIND_MS_MAX)) * 1_000_000n;
     if (mtimeNs < oldestNs || version !== sizeTimeVersion(size, mtimeNs)) return;
     this.again({ origin, path, version });
   }

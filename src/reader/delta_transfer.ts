@@ -77,7 +77,8 @@ interface Derived {
 }
 
 interface Running {
-  readonly done: Promise<void>;
+  /** Bytes that were fetched. */
+  readonly done: Promise<number>;
   readonly fetched: FetchedBytes;
   readonly stop: AbortController;
 }
@@ -110,12 +111,14 @@ export class DeltaTransfer implements AsyncDisposable {
    *
    * Whether the audio of a new FLAC file is known shows in its head. Nobody waits for that: once the
    * head was read it is looked at, before more is fetched.
+   *
+   * @returns bytes that were fetched for it
    */
   settle(
     version: FileVersion,
     wanted: ByteRange,
     { signal, isBackground }: SettleOptions,
-  ): Promise<void> | undefined {
+  ): Promise<number> | undefined {
     if (this.#closed || this.#settled.has(version.id)) return undefined;
     const running = this.#running.get(version.id) ?? this.#begin(version, wanted, isBackground);
     if (!running) return undefined;
@@ -209,7 +212,7 @@ export class DeltaTransfer implements AsyncDisposable {
     return true;
   }
 
-  async #run(version: FileVersion, work: Work): Promise<void> {
+  async #run(version: FileVersion, work: Work): Promise<number> {
     const { fetched, stop } = work;
     const { clock, log } = this.#options;
     const timer = new AbortController();
@@ -233,6 +236,7 @@ export class DeltaTransfer implements AsyncDisposable {
       timer.abort();
     }
     if (!this.#closed) this.#keepFetched(version, fetched);
+    return fetched.bytes;
   }
 
   async #decide(version: FileVersion, work: Work): Promise<Derived | undefined> {

@@ -27,6 +27,11 @@ export class FetchedBytes {
     this.#options = { ...options };
   }
 
+  /** How many were fetched. */
+  get bytes(): number {
+    return Iterator.from(this.joined()).reduce((sum, { bytes }) => sum + bytes.length, 0);
+  }
+
   /** Exactly those bytes; undefined if they were not all fetched. */
   readonly read = (offset: number, length: number): Uint8Array<ArrayBuffer> | undefined => {
     for (const part of this.#parts) {

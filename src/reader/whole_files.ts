@@ -35,12 +35,12 @@ export interface WholeFilesOptions {
   ) => Promise<void>;
   /** Reads a range, whereby what is damaged of it is fetched again. */
   mend: (version: FileVersion, range: ByteRange, signal: AbortSignal) => Promise<unknown>;
-  /** To be awaited before it is told what must be fetched. */
+  /** To be awaited before it is told what must be fetched; bytes that it fetched itself. */
   settle: (
     version: FileVersion,
     range: ByteRange,
     options: { signal: AbortSignal; isBackground: boolean },
-  ) => Promise<void> | undefined;
+  ) => Promise<number> | undefined;
 }
 
 /** How a file is brought. */
@@ -63,8 +63,8 @@ export class WholeFiles {
     signal.throwIfAborted();
     this.#requireRoom(version);
     const all = { offset: 0, length: version.size };
-    await this.#options.settle(version, all, { signal, isBackground: true });
-    let brought = 0;
+    const settled = this.#options.settle(version, all, { signal, isBackground: true });
+    let brought = await settled ?? 0;
     // What was evicted meanwhile is fetched again, but not for ever.
     for (let round = 0; round < 3; round += 1) {
       if (round > 0) await this.#mend(version, signal);
