@@ -1,7 +1,7 @@
 /** What the reader is told of other versions that may hold the same bytes. */
 
 import type { Namespace } from "../library/namespace.ts";
-import { entryIdOf, nodeIdOf } from "../library/node_id.ts";
+import { entryIdOf, nodeIdOf, sequenceOf } from "../library/node_id.ts";
 import type { DeltaSources } from "../reader/donor_search.ts";
 import { DONORS_MAX } from "../store/donors.ts";
 import type { FileVersion } from "../store/file_version.ts";
@@ -23,6 +23,7 @@ export function deltaSources(
 ): DeltaSources {
   return {
     trustAudioMd5: config.trustAudioMd5,
+    isCurrent: (id) => namespace.entry(entryIdOf(id))?.sequence === sequenceOf(id),
     predecessors: ({ id }: FileVersion) => {
       // Those of this mount, and those of which only chunks are left.
       const ids = new Set(Iterator.from(namespace.predecessors(id)).take(DONORS_MAX));

@@ -291,11 +291,11 @@ export class DeltaTransfer implements AsyncDisposable {
     version: FileVersion,
     { candidates, fetched }: Work,
   ): Promise<Derived | undefined> {
-    const { manifests: { donors }, store, digest } = this.#options;
+    const { store, digest } = this.#options;
     const predecessors = candidates.predecessors.map((id) => this.#donor(id));
     const sameAudio = !candidates.mayHaveAudio
       ? undefined
-      : (md5: Uint8Array): DonorBytes[] => donors.sameAudio(md5).map((id) => this.#donor(id));
+      : (md5: Uint8Array): DonorBytes[] => this.#search.sameAudio(md5).map((id) => this.#donor(id));
     if (!sameAudio && predecessors.length === 0) return undefined;
     this.#giveKept(version, fetched);
     const { headBytes } = candidates;

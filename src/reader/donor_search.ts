@@ -20,6 +20,11 @@ export interface DeltaSources {
   /** Earlier versions of the same file, the latest first. */
   predecessors?: ((version: FileVersion) => Iterable<{ readonly id: number }>) | undefined;
   /**
+   * Whether a name of the library has the version now; default: none has. A file that looks like one
+   * that is still there was copied and may have been edited since: only an ETag proves it the same.
+   */
+  isCurrent?: ((id: number) => boolean) | undefined;
+  /**
    * Whether FLAC's MD5 of the samples stands for the audio, where the metadata says that it is the
    * same; default true.
    */
@@ -70,7 +75,9 @@ export class DonorSearch {
       isPublished: publishedList !== undefined,
       sameTag: donors.sameTag(version),
       // A file with another version and yet the same size and time was edited.
-      sameTime: donors.sameTime(version).filter((id) => !earlier.includes(id)),
+      sameTime: donors.sameTime(version).filter((id) =>
+        !earlier.includes(id) && !this.#isCurrent(id)
+      ),
       predecessors: trustAudioMd5 === false ? [] : earlier,
       mayHaveAudio: this.mayHaveAudio(version),
       // Who wants all of it gains more than the round trip.
@@ -83,6 +90,11 @@ export class DonorSearch {
     return found.mayHaveAudio ? "in its head" : undefined;
   }
 
+  /** Versions that have lost their names, and this MD5 of their samples. */
+  sameAudio(md5: Uint8Array): number[] {
+    return this.#options.manifests.donors.sameAudio(md5).filter((id) => !this.#isCurrent(id));
+  }
+
   /** Whether others may have its audio, going by a table and a name. */
   mayHaveAudio(version: FileVersion): boolean {
     const { manifests: { donors }, trustAudioMd5 } = this.#options;
@@ -91,7 +103,7 @@ export class DonorSearch {
 
   /** What the head shows of a file of which something was fetched. */
   #inHead(version: FileVersion, wanted: ByteRange): Candidates | "in its head" | undefined {
-    const { manifests: { donors }, extents } = this.#options;
+    const { extents } = this.#options;
     if (!this.mayHaveAudio(version) || version.size < FLAC_MD5_END) return undefined;
     const head = new Uint8Array(FLAC_MD5_END);
     if (!extents.read(version, 0, head)) {
@@ -99,7 +111,7 @@ export class DonorSearch {
       return isTags(wanted, version.size) ? "in its head" : undefined;
     }
     const md5 = flacMd5(head);
-    if (!md5 || donors.sameAudio(md5).length === 0) return undefined;
+    if (!md5 || this.sameAudio(md5).length === 0) return undefined;
     return {
       isPublished: false,
       sameTag: [],
@@ -108,6 +120,10 @@ export class DonorSearch {
       mayHaveAudio: true,
       headBytes: 0,
     };
+  }
+
+  #isCurrent(id: number): boolean {
+    return this.#options.isCurrent?.(id) ?? false;
   }
 
   #earlier(version: FileVersion): number[] {

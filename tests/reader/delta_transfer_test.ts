@@ -385,6 +385,24 @@ Deno.test("FileReader settles a version once, whoever comes, and before anything
   assert(rig.origin.bytesRead < KiB);
 });
 
+Deno.test("FileReader.read() fetches a copy of a file that is still there, for it may have been edited", async (t) => {
+  const middle = edited(plain, Math.floor(plain.length / 2));
+  const retagged = track({ tags: { TITLE: "Another" } });
+  for (const [name, now] of [["edited", middle], ["retagged", retagged]] as const) {
+    await t.step(name, async () => {
+      await using dir = await tempDir();
+      const current = new Set<number>();
+      const delta = { isCurrent: (id: number): boolean => current.has(id) };
+      await using rig = new DeltaRig(dir.path, { delta });
+      const { id } = await rig.cached(plain, { path: "base.flac", ...TIME });
+      current.add(id);
+      const copy = await rig.readThrough(rig.add(now, { path: "copy.flac", ...TIME }));
+      assertSameBytes(copy.bytes, now);
+      assert(copy.asked >= now.length, `${copy.asked} bytes were asked for`);
+    });
+  }
+});
+
 Deno.test("FileReader.bringAll() and pin() of a moved file fetch no audio, and hold its chunks", async () => {
   await using dir = await tempDir();
   await using rig = new DeltaRig(dir.path);
