@@ -144,10 +144,7 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     const tracks = rebuildNamespace({ index, manifests, origins: identities, nowMs: clock.now() });
     if (tracks > 0) log.info("The index was made again from what is cached", { tracks });
   }
-  if (options.forMount) {
-    await library.beginMount();
-    library.adoptPublished();
-  }
+  if (options.forMount) await library.beginMount();
   const owned = stack.move();
   return {
     ...stored,

@@ -87,6 +87,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const worker = loadFuseWorker();
   const cache = stack.use(await openCache(config, { ...options, forMount: true }));
   await checkFirstSight(cache, clock);
+  cache.library.adoptPublished();
   const mount = await startMount(cache, { mountpoint, worker, options });
   stop.onHangup = () => reload(cache, options);
   const scans = new ScanRuns(cache, clock);
