@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { musicfs, startDaemon } from "../support/daemon.ts";
 import { damageEveryChunk, damageIndex, INDEX_DAMAGE } from "../support/damage.ts";
-import { output, run, shell } from "../support/process.ts";
+import { eventually, output, run, shell } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
 import { writeNoise, writeSampleLibrary } from "../support/sample_library.ts";
 import { tempDir } from "../support/temp_dir.ts";
@@ -21,6 +21,11 @@ testWith(NEEDS, "gc shrinks the cache to --max-size beside a mount that is read"
   await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
   await output("diff", ["-r", origin, daemon.mountpoint]);
   const words = ["gc", "--cache-dir", daemon.cacheDir, "--max-size", "8M"];
+  // What was read is turned into chunks behind its readers, and its extents go then.
+  await eventually(async () => {
+    const { stdout } = await musicfs(["status", "--cache-dir", daemon.cacheDir, "--json"]);
+    return JSON.parse(stdout).cache.extent_bytes === 0;
+  }, { ms: 20_000, what: "all that was read is in chunks" });
   const before = await diskBytes(daemon.cacheDir);
   assert.equal((await musicfs([...words, "--dry-run"])).code, 0);
   assert.ok(await diskBytes(daemon.cacheDir) > before - MIB, "--dry-run deleted");
