@@ -1,4 +1,4 @@
-import { statFilesystem } from "../base/posix.ts";
+import { agreed, statFilesystem } from "../base/posix.ts";
 
 /** What the probe writes when all is loaded and only `statfs` is left to do. */
 export const PROBE_READY = "r";
@@ -23,7 +23,7 @@ export function runStatfsProbe(
 ): void {
   if (options.owner) becomeUser(options.owner);
   options.write(PROBE_READY);
-  const status = statFilesystem(path);
+  const status = agreed(() => statFilesystem(path));
   options.write(`${typeof status === "number" ? -status : 0}\n`);
 }
 

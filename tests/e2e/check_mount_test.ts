@@ -91,7 +91,7 @@ testWith(NEEDS, "check-mount says stale and detaches; --dry-run says it with exi
 });
 
 Deno.test("the probe of check-mount tells the kernel's own errno, every time", async () => {
-  // Read one call too late it was another in 1 of 20 processes; a dead mount then passed for live.
+  // It was another in 1 of 20 processes (src/base/posix.ts); a dead mount then passed for live.
   for (let probe = 0; probe < 40; probe += 1) {
     const { stdout } = await musicfs(["__statfs", "/dev/null/not-a-folder"]);
     assert.equal(stdout, "r20\n", `ENOTDIR, in probe ${probe}`);
