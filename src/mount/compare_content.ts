@@ -8,10 +8,21 @@ import type { Origin } from "../origins/origin.ts";
 import type { FileVersion } from "../store/file_version.ts";
 import type { Cache } from "./cache.ts";
 
+/** Bytes at each end of a file that its tags begin or end with. */
+const END_BYTES = 4 * 1024;
+
 /** What comparing needs of a cache. */
 export type ComparedCache = Pick<
   Cache,
-  "opened" | "namespace" | "manifests" | "extents" | "hash" | "guarded" | "cacheIndex" | "library"
+  | "opened"
+  | "namespace"
+  | "manifests"
+  | "extents"
+  | "hash"
+  | "guarded"
+  | "cacheIndex"
+  | "library"
+  | "reader"
 >;
 
 /** What a comparison found at one origin. */
@@ -54,19 +65,28 @@ export async function compareContent(
 
 /**
  * Compares what is cached of one file's current version with the bytes of its preferred origin, and
- * makes it another version if they differ; whether they did.
+ * makes it another version if they differ; whether they did. `compare` says whether they are the same;
+ * default: by all that is cached.
  *
  * Throws if the origin cannot be read. What is gone or changed there is for the scan.
  */
 export async function confirmContent(
   cache: ComparedCache,
   version: FileVersion,
-  { origin, signal }: { origin: Origin; signal: AbortSignal },
+  { origin, signal, compare = isSame }: {
+    origin: Origin;
+    signal: AbortSignal;
+    compare?: (
+      cache: ComparedCache,
+      version: FileVersion,
+      from: { origin: Origin; signal: AbortSignal },
+    ) => Promise<boolean>;
+  },
 ): Promise<boolean> {
   const { manifests, library } = cache;
   const { id } = version;
   try {
-    if (await isSame(cache, version, { origin, signal })) return false;
+    if (await compare(cache, version, { origin, signal })) return false;
   } catch (error) {
     if (!(error instanceof MusicfsError)) throw error;
     if (error.code === "not_found" || error.code === "changed") return false;
@@ -113,6 +133,28 @@ async function isSame(
     if (!cache.extents.read(version, range.offset, kept)) continue;
     const bytes = await origin.read(file, range, { signal, isBackground: true });
     if (!bytes.every((byte, i) => byte === kept[i])) return false;
+  }
+  return true;
+}
+
+/**
+ * As far as its ends show: of a file that is made of others' chunks little was read but its tags, and
+ * these would show an edit. What is not here of them is not compared.
+ */
+export async function hasSameEnds(
+  { reader }: ComparedCache,
+  version: FileVersion,
+  { origin, signal }: { origin: Origin; signal: AbortSignal },
+): Promise<boolean> {
+  const { size, sources: [{ path, version: text }] } = version;
+  const length = Math.min(END_BYTES, size);
+  for (const offset of new Set([0, size - length])) {
+    const range = { offset, length };
+    if (!reader.isHere(version, range)) continue;
+    const own = await reader.read(version, range, { signal, handle: 0 });
+    const file = { path, size, version: text };
+    const found = await origin.read(file, range, { signal, isBackground: true });
+    if (!sameHash(own, found)) return false;
   }
   return true;
 }

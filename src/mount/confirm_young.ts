@@ -5,7 +5,7 @@ import type { Log } from "../base/log.ts";
 import { nodeIdOf } from "../library/node_id.ts";
 import type { YoungFile } from "../library/young_files.ts";
 import type { Cache } from "./cache.ts";
-import { type ComparedCache, confirmContent } from "./compare_content.ts";
+import { type ComparedCache, confirmContent, hasSameEnds } from "./compare_content.ts";
 
 /** Wait before an origin is asked again that did not answer, in ms. */
 const AGAIN_MS = 10_000;
@@ -55,7 +55,9 @@ async function confirm(
   try {
     // What was asked for before the second was over may come only now.
     await orAborted(cache.fetcher.landed(version.id), signal);
-    const isChanged = await confirmContent(cache, version, { origin, signal });
+    const isDerived = cache.manifests.donors.isDerived(version.id);
+    const how = isDerived ? { compare: hasSameEnds } : {};
+    const isChanged = await confirmContent(cache, version, { origin, signal, ...how });
     if (isChanged) log.info("A file was edited within the second it was listed in", { path });
     return true;
   } catch (error) {

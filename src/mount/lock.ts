@@ -1,5 +1,6 @@
 import { MusicfsError } from "../base/errors.ts";
 import {
+  agreed,
   checked,
   libc,
   O_CREAT,
@@ -59,7 +60,7 @@ export function acquireLock(dir: string, info: LockInfo): CacheLock {
   const path = `${dir}/${LOCK_FILE}`;
   const descriptor = openFile(path, O_RDWR | O_CREAT | O_NOFOLLOW);
   if (descriptor < 0) throw cannotOpen(path, -descriptor);
-  const locked = checked(libc.flock(descriptor, LOCK_EX | LOCK_NB));
+  const locked = agreed(() => checked(libc.flock(descriptor, LOCK_EX | LOCK_NB)));
   if (locked < 0) {
     const holder = parseInfo(descriptor);
     libc.close(descriptor);
