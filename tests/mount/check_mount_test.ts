@@ -10,6 +10,7 @@ import {
   reportLine,
 } from "../../src/mount/check_mount.ts";
 import { musicfsMountAt, readMountTable, topmostAt } from "../../src/mount/mount_table.ts";
+import { eventually } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { FakeMount } from "./fake_mount.ts";
@@ -23,6 +24,18 @@ const patient: CheckOptions = {
 
 /** For mounts that never answer: the child has long been ready when it asks. */
 const brief: CheckOptions = { ...patient, limits: { startMs: 30_000, answerMs: 200 } };
+
+/** Resolves when the probes that were left behind have ended; nobody else waits for them. */
+async function probesEnded(): Promise<void> {
+  const anyChild = async (): Promise<boolean> => {
+    for await (const { name } of Deno.readDir("/proc/self/task")) {
+      const children = await Deno.readTextFile(`/proc/self/task/${name}/children`).catch(() => "");
+      if (children.trim() !== "") return true;
+    }
+    return false;
+  };
+  await eventually(async () => !await anyChild(), { ms: 10_000, what: "no probe is left" });
+}
 
 Deno.test("checkMount() calls a plain folder absent, and one that is missing", async () => {
   await using dir = await tempDir("check");
@@ -128,6 +141,7 @@ testWith(["fuse", "root"], "checkAllMounts() waits for several mounts at once", 
     `${paths[1]}: stale`,
     `${paths[2]}: unanswered`,
   ]);
+  await probesEnded();
 });
 
 testWith(["fuse", "root"], "clearStaleMount() takes away every dead mount of a stack", async () => {
