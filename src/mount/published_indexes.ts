@@ -11,7 +11,7 @@ import type { Origin } from "../origins/origin.ts";
 import type { FileVersion } from "../store/file_version.ts";
 
 /** Longest wait of a reader for an index that is on its way, in ms: it then goes without. */
-const OPEN_WAIT_MS_MAX = 1_000;
+const OPEN_WAIT_MS_MAX = 3_000;
 
 /** Least time between two looks at whether an index that lacks a version was replaced, in ms. */
 const LOOK_AGAIN_MS_MIN = 5_000;

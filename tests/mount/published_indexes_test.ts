@@ -194,7 +194,7 @@ Deno.test("PublishedIndexes.chunks() does not wait long for an index that is slo
   nas.hold();
   const { indexes, clock } = open(nas);
   const asked = indexes.chunks(versionOf(7), signal);
-  for (let i = 0; i < 5; i += 1) await clock.advance(250);
+  for (let i = 0; i < 13; i += 1) await clock.advance(250);
   assert.equal(await asked, undefined);
   nas.release();
   await indexes.names("nas", signal);
