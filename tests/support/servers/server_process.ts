@@ -175,5 +175,7 @@ function signal(pid: number, name: Deno.Signal): void {
 /** ENOENT for a name below `/proc`, ESRCH for a process that ends while it is looked at. */
 function isGone(error: unknown): boolean {
   if (error instanceof Deno.errors.NotFound) return true;
-  return error instanceof Error && "code" in error && error.code === "ESRCH";
+  // Deno gives some of these a code and to others only the system's text.
+  return error instanceof Error &&
+    ("code" in error && error.code === "ESRCH" || error.message.includes("(os error 3)"));
 }
