@@ -1,14 +1,12 @@
 import type { Clock } from "../base/clock.ts";
 import { orAborted } from "../base/concurrency.ts";
 import type { Log } from "../base/log.ts";
-import { type DirtyHint, type LookBatch, WatchQueue } from "./watch_queue.ts";
+import type { WatchListener } from "../origins/folder_watch.ts";
+import { type LookBatch, WatchQueue } from "./watch_queue.ts";
 
 /** Where hints come from; `FolderWatch`, or a test's own. */
 export interface WatchSource {
-  listen(listener: {
-    hint(hint: DirtyHint): void;
-    lost(why: string): void;
-  }): void;
+  listen(listener: WatchListener): void;
 }
 
 /** What a watcher of one origin works with. */

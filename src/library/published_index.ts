@@ -7,6 +7,7 @@ import {
   openChunkHash,
 } from "../chunking/chunk_hash.ts";
 import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
+import type { OriginPlace } from "../origins/open.ts";
 import type { Origin, OriginEntry } from "../origins/origin.ts";
 import { sizeTimeVersion } from "../origins/size_time_version.ts";
 import { inflate } from "./deflate.ts";
@@ -24,12 +25,9 @@ import {
 } from "./published_format.ts";
 import type { PublishedFolder, PublishedNames } from "./published_names.ts";
 
-/** What an origin is, as far as its times and versions go. */
-export type PublishedKind = "local" | "s3" | "sftp";
-
 /** How an index is opened. */
 export interface PublishedOptions {
-  kind: PublishedKind;
+  kind: OriginPlace;
   signal: AbortSignal;
   log: Log;
 }
@@ -56,7 +54,7 @@ const SECOND = 1_000_000_000n;
  */
 export class PublishedIndex implements PublishedNames {
   readonly #origin: Origin;
-  readonly #options: { kind: PublishedKind; log: Log };
+  readonly #options: { kind: OriginPlace; log: Log };
   readonly #columns: NameColumns;
   readonly #header: NamesHeader;
   readonly #xxh128: ChunkHash;
@@ -66,7 +64,7 @@ export class PublishedIndex implements PublishedNames {
 
   private constructor(
     origin: Origin,
-    options: { kind: PublishedKind; log: Log },
+    options: { kind: OriginPlace; log: Log },
     parts: { columns: NameColumns; header: NamesHeader; xxh128: ChunkHash; version: string },
   ) {
     this.#origin = origin;
@@ -275,7 +273,7 @@ export class PublishedIndex implements PublishedNames {
 const MADE_OF_TEXT = { ns: "a folder", s: "a folder over SFTP", bucket: "a bucket" } as const;
 
 /** Whether the times and versions of an index are those that an origin of this kind gives. */
-function isOfKind({ madeOf }: NamesHeader, kind: PublishedKind): boolean {
+function isOfKind({ madeOf }: NamesHeader, kind: OriginPlace): boolean {
   if (kind === "s3") return true;
   return kind === "sftp" ? madeOf !== "bucket" : madeOf === "ns";
 }

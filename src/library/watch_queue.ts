@@ -4,6 +4,8 @@
  * Times are ms of a monotonic clock.
  */
 
+import type { FolderHint } from "../origins/folder_watch.ts";
+
 /** A folder is looked at when nothing more was told of it for this long, in ms. */
 export const DEBOUNCE_MS = 200;
 
@@ -24,20 +26,6 @@ const AGAIN_MS = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000] as cons
  * the rest may be on its way, while the kernel tells of it.
  */
 const HELD_MS = [300, 700, 1_500, 3_000, 6_000] as const;
-
-/** That something may have changed in a folder. */
-export interface DirtyHint {
-  /** Path below the origin's root. */
-  folder: string;
-  /** Whether it was made or came here, so that all below it is new. */
-  isNew: boolean;
-  /** Whether a name went from it. */
-  isGone: boolean;
-  /** Whether a file in it is being written, and nothing else. */
-  isGrowing: boolean;
-  /** Whether a name went elsewhere from it, or came from elsewhere. */
-  isMove: boolean;
-}
 
 /** Folders to look at. */
 export interface LookBatch {
@@ -81,7 +69,7 @@ export class WatchQueue {
     return this.#dirty.size;
   }
 
-  note({ folder, isNew, isGone, isGrowing, isMove }: DirtyHint, nowMs: number): void {
+  note({ folder, isNew, isGone, isGrowing, isMove }: FolderHint, nowMs: number): void {
     const limitMs = nowMs + (isGrowing ? GROWING_MS_MAX : DIRTY_MS_MAX);
     const known = this.#dirty.get(folder);
     if (known) {

@@ -2,6 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { collectGarbage } from "../base/memory.ts";
 import { openChunkHash } from "../chunking/chunk_hash.ts";
+import { placeOf } from "../origins/open.ts";
 import { markIndexSuspect } from "../store/index_files.ts";
 import { childProbe } from "../store/probe_child.ts";
 import { sweep } from "../store/sweep.ts";
@@ -116,7 +117,7 @@ async function scanRegularly(
 
 /** Origins that are polled and whose folders have times: local ones are watched, S3 has none. */
 function timedOrigins({ config }: Cache): string[] {
-  return config.origins.filter(({ url }) => /^sftp:/i.test(url)).map(({ name }) => name);
+  return config.origins.filter(({ url }) => placeOf(url) === "sftp").map(({ name }) => name);
 }
 
 /** Scans the origins, by name, or all of them. */

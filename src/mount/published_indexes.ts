@@ -5,8 +5,8 @@ import type { Log } from "../base/log.ts";
 import type { HashName } from "../chunking/chunk_hash.ts";
 import type { ChunkRegion } from "../chunking/chunk_manifest.ts";
 import { NAMES_PATH } from "../library/published_format.ts";
-import { PublishedIndex, type PublishedKind } from "../library/published_index.ts";
-import { localFolder } from "../origins/open.ts";
+import { PublishedIndex } from "../library/published_index.ts";
+import { type OriginPlace, placeOf } from "../origins/open.ts";
 import type { Origin } from "../origins/origin.ts";
 import type { FileVersion } from "../store/file_version.ts";
 
@@ -30,7 +30,7 @@ export interface PublishedIndexesOptions {
 /** What is known of one origin's index. */
 interface Known {
   readonly origin: Origin;
-  readonly kind: PublishedKind;
+  readonly kind: OriginPlace;
   /** The version of its file as it was last seen; undefined if there was none. */
   seen?: string | undefined;
   /** That of one which could not be used. */
@@ -59,7 +59,7 @@ export class PublishedIndexes implements AsyncDisposable {
     this.#options = options;
     this.#known = new Map(options.origins.map(({ origin, url }): [string, Known] => [
       origin.name,
-      { origin, kind: kindOf(url), lookedMs: -Infinity, isDoubtful: false, wasUsed: false },
+      { origin, kind: placeOf(url), lookedMs: -Infinity, isDoubtful: false, wasUsed: false },
     ]));
   }
 
@@ -187,9 +187,4 @@ async function versionOf(origin: Origin, signal: AbortSignal): Promise<string | 
     if (error instanceof MusicfsError && error.code === "not_found") return undefined;
     throw error;
   }
-}
-
-function kindOf(url: string): PublishedKind {
-  if (localFolder(url) !== undefined) return "local";
-  return /^s3:/i.test(url) ? "s3" : "sftp";
 }

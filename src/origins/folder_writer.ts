@@ -1,5 +1,5 @@
 import { MusicfsError } from "../base/errors.ts";
-import { localFolder, type OpenOptions, type OriginAddress } from "./open.ts";
+import { localFolder, type OpenOptions, type OriginAddress, placeOf } from "./open.ts";
 import { LocalWriter } from "./local_writer.ts";
 
 /**
@@ -32,7 +32,7 @@ export async function openWriter(
 ): Promise<FolderWriter> {
   const folder = localFolder(address.url);
   if (folder !== undefined) return new LocalWriter(folder, options);
-  if (/^s3:/i.test(address.url)) {
+  if (placeOf(address.url) === "s3") {
     const { S3Writer } = await import("./s3_writer.ts");
     return S3Writer.open(address, options);
   }

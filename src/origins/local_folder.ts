@@ -21,6 +21,7 @@ import {
   O_RDONLY,
 } from "../base/posix.ts";
 import { OPEN_HOW_BYTES, OPENAT2 } from "./open_beneath.ts";
+import { AT_EMPTY_PATH, openWith, STATX_BASIC, STATX_BYTES } from "./waiting_calls.ts";
 
 /** What is read at once: some 700 names of 30 bytes. */
 const PIECE_BYTES = 32 * 1024;
@@ -44,19 +45,9 @@ const GETDENTS64 = Deno.build.arch === "aarch64" ? 61n : 217n;
 const RESOLVE_NO_MAGICLINKS = 0x02n;
 const RESOLVE_NO_SYMLINKS = 0x04n;
 const RESOLVE_CACHED = 0x20n;
-const AT_FDCWD = -100;
-const AT_EMPTY_PATH = 0x1000;
 const AT_STATX_DONT_SYNC = 0x4000;
-const STATX_BASIC = 0x7ff;
-const STATX_BYTES = 256;
 
 const waiting = Deno.dlopen("libc.so.6", {
-  openat2: {
-    name: "syscall",
-    parameters: ["i64", "i32", "buffer", "buffer", "usize"],
-    result: "i64",
-    nonblocking: true,
-  },
   getdents64: {
     name: "syscall",
     parameters: ["i64", "i32", "buffer", "usize"],
@@ -94,11 +85,7 @@ export interface ReadFolderOptions {
  */
 export async function openFolder(path: string): Promise<number | undefined> {
   const flags = BigInt(O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const how = howBytes(flags, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
-  const name = cString(path);
-  const call = waiting.openat2(OPENAT2, AT_FDCWD, name, how, OPEN_HOW_BYTES);
-  const descriptor = Number(await holding([name, how], call));
-  return descriptor < 0 ? undefined : descriptor;
+  return await openWith(howBytes(flags, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS), path);
 }
 
 /** Reads all of an open folder; undefined if the disk refused. Throws the signal's reason. */

@@ -71,6 +71,14 @@ export function localFolder(url: string): string | undefined {
   return schemeOf(url) === "file" ? localPath(url) : undefined;
 }
 
+/** Where an origin is, by its URL, which `openOrigin` takes. */
+export type OriginPlace = "local" | "s3" | "sftp";
+
+export function placeOf(url: string): OriginPlace {
+  const scheme = schemeOf(url);
+  return scheme === "file" ? "local" : scheme === "s3" ? "s3" : "sftp";
+}
+
 /**
  * The URL without user, password and options: what an origin without a name is known by.
  *

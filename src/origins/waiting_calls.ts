@@ -32,10 +32,10 @@ const waiting = Deno.dlopen("libc.so.6", {
 }).symbols;
 
 /** Source: the uapi headers fcntl.h and stat.h of Linux 6.1. */
-const AT_FDCWD = -100;
-const AT_EMPTY_PATH = 0x1000;
-const STATX_BASIC = 0x7ff;
-const STATX_BYTES = 256;
+export const AT_FDCWD = -100;
+export const AT_EMPTY_PATH = 0x1000;
+export const STATX_BASIC = 0x7ff;
+export const STATX_BYTES = 256;
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 
@@ -64,15 +64,22 @@ export async function openBeneath(root: string, path: string): Promise<number | 
   );
   if (folder < 0) return undefined;
   try {
-    const [name, how] = [cString(path), openHow()];
-    const result = await holding(
-      [name, how],
-      waiting.openat2(OPENAT2, folder, name, how, OPEN_HOW_BYTES),
-    );
-    return result < 0 ? undefined : Number(result);
+    return await openWith(openHow(), path, folder);
   } finally {
     await waiting.close(folder);
   }
+}
+
+/** `openat2(2)` with `how`, a `struct open_how`; a relative path starts at `folder`. */
+export async function openWith(
+  how: Uint8Array<ArrayBuffer>,
+  path: string,
+  folder: number = AT_FDCWD,
+): Promise<number | undefined> {
+  const name = cString(path);
+  const call = waiting.openat2(OPENAT2, folder, name, how, OPEN_HOW_BYTES);
+  const descriptor = Number(await holding([name, how], call));
+  return descriptor < 0 ? undefined : descriptor;
 }
 
 /** Opens a path for reading, wherever its links lead. */

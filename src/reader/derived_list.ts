@@ -51,23 +51,13 @@ function cutAndStore(
   bytes: Uint8Array<ArrayBuffer>,
   { chunker, digest, store }: DerivedListOptions,
 ): Chunk[] {
-  const { window, sizes } = chunker;
-  const chunks: Chunk[] = [];
-  for (let start = 0; start < bytes.length;) {
-    const end = Math.min(bytes.length, start + window.length);
-    const isLast = end === bytes.length;
-    window.set(bytes.subarray(start, end));
-    let at = 0;
-    for (let left = end - start; isLast ? left > 0 : left >= sizes.max; left = end - start - at) {
-      const length = chunker.cut(at, left);
-      const chunk = bytes.subarray(start + at, start + at + length);
-      const hash = digest(chunk);
-      store.put(hash, chunk);
-      failpoint("delta.after_put");
-      chunks.push({ hash, length });
-      at += length;
-    }
-    start += at;
-  }
-  return chunks;
+  let start = 0;
+  return chunker.chunkLengths(bytes).map((length) => {
+    const chunk = bytes.subarray(start, start + length);
+    start += length;
+    const hash = digest(chunk);
+    store.put(hash, chunk);
+    failpoint("delta.after_put");
+    return { hash, length };
+  });
 }

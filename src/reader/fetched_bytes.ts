@@ -29,7 +29,7 @@ export class FetchedBytes {
 
   /** How many were fetched. */
   get bytes(): number {
-    return Iterator.from(this.joined()).reduce((sum, { bytes }) => sum + bytes.length, 0);
+    return this.#fetched().reduce((sum, { bytes }) => sum + bytes.length, 0);
   }
 
   /** Exactly those bytes; undefined if they were not all fetched. */
@@ -73,7 +73,7 @@ export class FetchedBytes {
 
   /** All that was fetched, in order, neighbours joined; not what was given. */
   *joined(): Iterable<Target> {
-    const parts = this.#parts.filter((part) => !this.#given.has(part));
+    const parts = this.#fetched();
     for (let i = 0; i < parts.length;) {
       const first = parts[i];
       let end = i;
@@ -88,6 +88,11 @@ export class FetchedBytes {
       yield target;
       i = end;
     }
+  }
+
+  /** The parts that were not given. */
+  #fetched(): Target[] {
+    return this.#parts.filter((part) => !this.#given.has(part));
   }
 
   async #fetch(range: ByteRange): Promise<Uint8Array<ArrayBuffer>> {

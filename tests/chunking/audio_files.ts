@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import type { LayoutRegion } from "../../src/chunking/audio_layout.ts";
 import type { RegionKind } from "../../src/chunking/chunk_manifest.ts";
+import { joined } from "../support/flac_file.ts";
 import { randomBytes } from "./golden_inputs.ts";
 
 /** A part of a file, and what `layoutOf` should take it for. */
@@ -13,16 +14,6 @@ export type Part = readonly [kind: RegionKind, bytes: Uint8Array];
 
 /** More than what is looked through for tags at the end, and a few chunks. */
 const AUDIO = randomBytes(77, 700_001);
-
-export function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
-}
 
 export function text(ascii: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(ascii, (char) => char.charCodeAt(0));

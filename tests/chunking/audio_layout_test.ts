@@ -7,6 +7,7 @@ import {
   type ReadHere,
 } from "../../src/chunking/audio_layout.ts";
 import { readFlacHead } from "../../src/chunking/flac_head.ts";
+import { joined } from "../support/flac_file.ts";
 import {
   assertTiled,
   AUDIO_FILES,
@@ -14,7 +15,6 @@ import {
   flacBlock,
   flacHeadOf,
   id3v2,
-  joined,
   ODD_FILES,
   regionsOf,
   text,

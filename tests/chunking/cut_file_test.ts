@@ -6,7 +6,8 @@ import { CdcChunker } from "../../src/chunking/cdc_chunker.ts";
 import { openChunkHash } from "../../src/chunking/chunk_hash.ts";
 import type { ChunkRegion } from "../../src/chunking/chunk_manifest.ts";
 import { cutFile } from "../../src/chunking/cut_file.ts";
-import { AUDIO_FILES, fileOf, flacHeadOf, joined, ODD_FILES, regionsOf } from "./audio_files.ts";
+import { joined } from "../support/flac_file.ts";
+import { AUDIO_FILES, fileOf, flacHeadOf, ODD_FILES, regionsOf } from "./audio_files.ts";
 import { randomBytes } from "./golden_inputs.ts";
 
 const chunker = new CdcChunker();

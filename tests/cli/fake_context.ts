@@ -2,6 +2,7 @@ import type { CliContext } from "../../src/cli/context.ts";
 import type { Output } from "../../src/cli/output.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import type { CacheCommands, StatusResult } from "../../src/mount/cache_commands.ts";
+import { commandsOf } from "../mount/fake_commands.ts";
 
 /** What a command printed, and how it ended. */
 export interface Ran {
@@ -41,17 +42,8 @@ export function fakeContext(
 export function fakeCache(
   some: Partial<CacheCommands>,
 ): CacheCommands & AsyncDisposable & { isClosed: boolean } {
-  const unexpected = (): Promise<never> => Promise.reject(new Error("not expected"));
   return {
-    gc: unexpected,
-    scan: unexpected,
-    verify: unexpected,
-    warm: unexpected,
-    pin: unexpected,
-    unpin: unexpected,
-    pins: unexpected,
-    status: unexpected,
-    ...some,
+    ...commandsOf(some),
     isClosed: false,
     [Symbol.asyncDispose](): Promise<void> {
       this.isClosed = true;

@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
 import { tempDir } from "../support/temp_dir.ts";
-
-const CHILD = new URL("adopt_child.ts", import.meta.url).pathname;
-const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
+import { runChild } from "./child_index.ts";
 
 interface Report {
   asked: number;
@@ -14,14 +12,8 @@ interface Report {
 }
 
 /** Adopts and scans in a process of its own; undefined if that was killed. */
-async function adopt(index: string, folder: string, failpoints = ""): Promise<Report | undefined> {
-  const { code, signal, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", "--config", CONFIG, CHILD, index, folder],
-    env: { MUSICFS_FAILPOINTS: failpoints },
-  }).output();
-  if (signal === "SIGKILL") return undefined;
-  assert.equal(code, 0, new TextDecoder().decode(stderr));
-  return JSON.parse(new TextDecoder().decode(stdout));
+function adopt(index: string, folder: string, failpoints = ""): Promise<Report | undefined> {
+  return runChild("adopt_child.ts", [index, folder], { failpoints });
 }
 
 Deno.test("Library.adoptPublished() killed after any commit goes on where it was, and only then", async () => {

@@ -7,10 +7,9 @@
 
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { openXxh64 } from "../../src/chunking/xxh64.ts";
 import { Library } from "../../src/library/library.ts";
 import { ROOT_ID } from "../../src/library/node_id.ts";
-import { openEnvironment } from "../../src/store/lmdb.ts";
+import { openChildIndex } from "./child_index.ts";
 import { SyntheticOrigin } from "./synthetic_origin.ts";
 
 const [dir = "", folders = "0", files = "0", latencyMs = "0", walk = ""] = Deno.args;
@@ -20,13 +19,7 @@ const tree = {
   latencyMs: Number(latencyMs),
   listsTree: walk !== "walk",
 };
-await using index = openEnvironment({
-  dir,
-  shared: new SharedArrayBuffer(4),
-  hash: await openXxh64(),
-  writable: true,
-  newEpoch: "ab".repeat(16),
-});
+await using index = await openChildIndex(dir);
 let commitMs = 0;
 const { transaction } = index;
 index.transaction = <T>(change: () => T): T => {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { type Log, silentLog } from "../../src/base/log.ts";
 import { OriginWatcher } from "../../src/library/origin_watcher.ts";
-import type { DirtyHint, LookBatch } from "../../src/library/watch_queue.ts";
+import type { LookBatch } from "../../src/library/watch_queue.ts";
+import type { FolderHint, WatchLoss } from "../../src/origins/folder_watch.ts";
 import { VirtualClock } from "../support/virtual_clock.ts";
 
 /** A watcher whose source, looks and scans are the test's. */
@@ -14,8 +15,8 @@ class Rig implements AsyncDisposable {
   /** What looks and scans wait for, and how they end. */
   look: (batch: LookBatch) => Promise<boolean> = () => Promise.resolve(false);
   scan: () => Promise<boolean> = () => Promise.resolve(true);
-  lose: (why: string) => void = () => {};
-  #hint: (hint: DirtyHint) => void = () => {};
+  lose: (why: WatchLoss) => void = () => {};
+  #hint: (hint: FolderHint) => void = () => {};
   readonly watcher: OriginWatcher;
   readonly running: Promise<unknown>;
 

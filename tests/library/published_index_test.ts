@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { silentLog } from "../../src/base/log.ts";
-import { PublishedIndex, type PublishedKind } from "../../src/library/published_index.ts";
+import { PublishedIndex } from "../../src/library/published_index.ts";
+import type { OriginPlace } from "../../src/origins/open.ts";
 import { LocalOrigin } from "../../src/origins/local.ts";
 import type { Origin, OriginEntry } from "../../src/origins/origin.ts";
 import { tempDir } from "../support/temp_dir.ts";
@@ -72,7 +73,7 @@ Deno.test("PublishedIndex.chunks() gives the list of the indexed version, and of
 
 Deno.test("PublishedIndex gives each kind of origin the versions that it has", async () => {
   await using place = await placed(await publish(TREE));
-  const ofKind = async (kind: PublishedKind): Promise<Map<string, OriginEntry>> => {
+  const ofKind = async (kind: OriginPlace): Promise<Map<string, OriginEntry>> => {
     const index = await opened(place.origin, kind);
     const entries = [...index.folders()].flatMap((folder) => folder.entries);
     return new Map(entries.map((entry) => [entry.path, entry]));
@@ -108,7 +109,7 @@ async function placed(
   };
 }
 
-async function opened(origin: Origin, kind: PublishedKind = "local"): Promise<PublishedIndex> {
+async function opened(origin: Origin, kind: OriginPlace = "local"): Promise<PublishedIndex> {
   const signal = AbortSignal.timeout(10_000);
   const index = await PublishedIndex.open(origin, { kind, signal, log: silentLog });
   assert.ok(index, "the index is used");

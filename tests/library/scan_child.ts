@@ -4,22 +4,13 @@
  */
 
 import { systemClock } from "../../src/base/clock.ts";
-import { enableFailpoints } from "../../src/base/failpoint.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { openXxh64 } from "../../src/chunking/xxh64.ts";
 import { Library } from "../../src/library/library.ts";
 import { LocalOrigin } from "../../src/origins/local.ts";
-import { openEnvironment } from "../../src/store/lmdb.ts";
+import { openChildIndex, printReport } from "./child_index.ts";
 
 const [dir = "", folder = ""] = Deno.args;
-enableFailpoints(Deno.env.get("MUSICFS_FAILPOINTS") ?? "", { random: () => 0, print: () => {} });
-await using index = openEnvironment({
-  dir,
-  shared: new SharedArrayBuffer(4),
-  hash: await openXxh64(),
-  writable: true,
-  newEpoch: "ab".repeat(16),
-});
+await using index = await openChildIndex(dir);
 await using origin = await LocalOrigin.open("local", folder, { log: silentLog });
 await using library = new Library({
   index,
@@ -42,11 +33,10 @@ const { added, changed, moved, gone, files, folders } = report;
 const totals = library.namespace.totals();
 const records = index.table("entries").count();
 const [first] = report.origins;
-const line = JSON.stringify({
+printReport({
   counts: { added, changed, moved, gone, files, folders },
   resumed: first?.resumed,
   paths: paths.sort(),
   totals,
   records,
 });
-Deno.stdout.writeSync(new TextEncoder().encode(line));

@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
 import { tempDir } from "../support/temp_dir.ts";
-
-const CHILD = new URL("scan_child.ts", import.meta.url).pathname;
-const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
+import { runChild } from "./child_index.ts";
 
 interface Report {
   counts: Record<"added" | "changed" | "moved" | "gone" | "files" | "folders", number>;
@@ -13,14 +11,8 @@ interface Report {
 }
 
 /** Scans in a process of its own; undefined if that was killed. */
-async function scan(index: string, folder: string, failpoints = ""): Promise<Report | undefined> {
-  const { code, signal, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", "--config", CONFIG, CHILD, index, folder],
-    env: { MUSICFS_FAILPOINTS: failpoints },
-  }).output();
-  if (signal === "SIGKILL") return undefined;
-  assert.equal(code, 0, new TextDecoder().decode(stderr));
-  return JSON.parse(new TextDecoder().decode(stdout));
+function scan(index: string, folder: string, failpoints = ""): Promise<Report | undefined> {
+  return runChild("scan_child.ts", [index, folder], { failpoints });
 }
 
 Deno.test("Library.scan() killed at every failpoint resumes and counts each file once", async () => {

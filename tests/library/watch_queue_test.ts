@@ -4,14 +4,14 @@ import {
   DEBOUNCE_MS,
   DIRTY_FOLDERS_MAX,
   DIRTY_MS_MAX,
-  type DirtyHint,
   GROWING_MS_MAX,
   WatchQueue,
 } from "../../src/library/watch_queue.ts";
+import type { FolderHint } from "../../src/origins/folder_watch.ts";
 
 const PLAIN = { isNew: false, isGone: false, isGrowing: false, isMove: false };
 
-function hint(folder: string, more: Partial<DirtyHint> = {}): DirtyHint {
+function hint(folder: string, more: Partial<FolderHint> = {}): FolderHint {
   return { ...PLAIN, folder, ...more };
 }
 

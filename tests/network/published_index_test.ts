@@ -6,7 +6,8 @@ import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { comparePaths } from "../../src/library/path_order.ts";
 import { NAMES_PATH } from "../../src/library/published_format.ts";
-import { PublishedIndex, type PublishedKind } from "../../src/library/published_index.ts";
+import { PublishedIndex } from "../../src/library/published_index.ts";
+import type { OriginPlace } from "../../src/origins/open.ts";
 import { walkOrigin } from "../../src/library/scan_origin.ts";
 import { type OpenedOrigin, openOrigin } from "../../src/origins/open.ts";
 import type { OriginEntry } from "../../src/origins/origin.ts";
@@ -120,7 +121,7 @@ testWith(
 /** Holds an origin's index to the origin itself. */
 async function holds(
   origin: OpenedOrigin,
-  kind: PublishedKind,
+  kind: OriginPlace,
   { sameTimes = true }: { sameTimes?: boolean } = {},
 ): Promise<void> {
   const index = await PublishedIndex.open(origin, { kind, ...never(), log: silentLog });

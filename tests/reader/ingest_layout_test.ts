@@ -13,9 +13,9 @@ import {
   flacHeadOf,
   id3v1,
   id3v2,
-  joined,
   type Part,
 } from "../chunking/audio_files.ts";
+import { joined } from "../support/flac_file.ts";
 import { MemoryIndex } from "../support/memory_index.ts";
 import { MemoryOrigin } from "../support/memory_origin.ts";
 import { tempDir } from "../support/temp_dir.ts";

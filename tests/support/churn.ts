@@ -1,20 +1,15 @@
 /** Random changes below a folder, as a busy owner of a music collection would make them, and worse. */
 
 import { dirname, join } from "node:path";
+import { mulberry32 } from "../chunking/golden_inputs.ts";
 
 const BYTES_MAX = 3_000;
 const FOLDERS_MAX = 200;
 
-/** Numbers in [0, 1) from a seed: mulberry32. */
+/** Numbers in [0, 1) from a seed. */
 export function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const next = mulberry32(seed);
+  return () => next() / 2 ** 32;
 }
 
 /** Makes, writes, moves and removes files and folders below a folder that it alone changes. */
