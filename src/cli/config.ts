@@ -91,8 +91,22 @@ export function resolveConfig(flags: Flags, sources: ConfigSources): Config {
     allowOther: first("allow_other") ?? false,
     bwlimitBytes: first("bwlimit") || undefined,
     logLevel: first("log_level"),
-    logFormat: first("log_format") ?? (sources.isJournal ? "journald" : "text"),
+    logFormat: logFormatOf(first("log_format"), sources),
+    metrics: metricsOf(first("metrics")),
   };
+}
+
+function logFormatOf(
+  format: Settings["log_format"],
+  { isJournal }: ConfigSources,
+): Config["logFormat"] {
+  if (format !== undefined && format !== "auto") return format;
+  return isJournal ? "journald" : "text";
+}
+
+/** "off" stands above an address from a place that is asked later. */
+function metricsOf(metrics: Settings["metrics"]): Config["metrics"] {
+  return metrics === "off" ? undefined : metrics;
 }
 
 function layerOfFlags(flags: Flags, sources: ConfigSources): Layer {

@@ -40,8 +40,8 @@ const logged = {
   log_level: optional(option("--log-level", choice(["debug", "info", "warning", "error"]), {
     description: message`What is logged. Default: info for a mount, error for other commands.`,
   })),
-  log_format: optional(option("--log-format", choice(["text", "json", "journald"]), {
-    description: message`How it is logged. Default: text; journald under systemd.`,
+  log_format: optional(option("--log-format", choice(["auto", "text", "json", "journald"]), {
+    description: message`How it is logged. Default: auto, which finds the journal.`,
   })),
 };
 
@@ -104,6 +104,12 @@ const caching = {
   })),
 };
 
+const measured = {
+  metrics: optional(option("--metrics", string({ metavar: "ADDRESS" }), {
+    description: message`Serve figures for Prometheus: 127.0.0.1:9300 or unix:/path. Default: off.`,
+  })),
+};
+
 const shown = {
   umask: optional(option("--umask", string({ metavar: "MASK" }), {
     description: message`Permissions to take away, in octal. Default: 0.`,
@@ -140,6 +146,7 @@ const mount = command(
     object(origins),
     object(caching),
     object(bandwidth),
+    object(measured),
     object(shown),
     object(configured),
     object(successor),
@@ -383,14 +390,46 @@ const status = command(
       mountpoint: optional(argument(mountpoint, {
         description: message`Where it is mounted. Default: whoever has the cache.`,
       })),
-      ...json,
+      watch: option("--watch", {
+        description: message`Show it again and again, until Ctrl-C.`,
+      }),
+      interval: optional(option("--interval", duration, {
+        description: message`How often with --watch. Default: 2s.`,
+      })),
+      json: option("--json", {
+        description: message`Print JSON; with --watch one object a line.`,
+      }),
     }),
     object(configured),
   ),
   {
     usageLine: mountpointMaybe,
     brief: message`Show what a daemon and its cache are doing.`,
-    footer: examples(["musicfs status", "musicfs status ~/Music --json"]),
+    footer: examples([
+      "musicfs status",
+      "musicfs status ~/Music --watch",
+      "musicfs status --json --watch --interval 10s",
+    ]),
+  },
+);
+
+const doctor = command(
+  "doctor",
+  merge(
+    object({ command: constant("doctor"), ...json }),
+    object({ origins: origins.origins }),
+    object(configured),
+  ),
+  {
+    usageLine: onlyOptions,
+    brief: message`Check what a mount needs, and say what to do about it.`,
+    description:
+      message`Prints one line a check: ok, warning, failed or skipped, what was found, and the remedy. Exit code 1 if something failed.`,
+    footer: examples([
+      "musicfs doctor",
+      "musicfs doctor --origin sftp://ann@nas/srv/music",
+      "musicfs doctor --json | jq '.checks[] | select(.state == \"failed\")'",
+    ]),
   },
 );
 
@@ -434,6 +473,7 @@ export const parser = or(
   index,
   checkMount,
   status,
+  doctor,
   events,
   version,
 );

@@ -10,9 +10,6 @@ const DONE = 0;
 const FAILED = 1;
 const USAGE = 2;
 
-/** Commands that are promised and not here yet. */
-const LATER_COMMANDS = ["doctor"];
-
 /**
  * Does what `argv` says and gives the exit code. Errors end here, as one line on stderr.
  *
@@ -61,8 +58,7 @@ async function runQuick(
     case undefined:
       throw new UsageError('No command is given; "musicfs --help" lists them', { subject: "" });
     default:
-      if (!LATER_COMMANDS.includes(name)) return undefined;
-      throw new UsageError(`"${name}" comes with a later version of musicfs`, { subject: name });
+      return undefined;
   }
 }
 
@@ -85,6 +81,11 @@ async function runParsed(argv: readonly string[], context: CliContext): Promise<
       const { mountpoint, cache_dir: cacheDir } = parsed;
       return await runUnmount({ mountpoint, cacheDir }, context);
     }
+    case "doctor": {
+      // Looks at the configuration itself: one that is wrong is among what it tells.
+      const { runDoctor } = await import("./doctor_command.ts");
+      return await runDoctor(parsed, context);
+    }
     default:
       return await runConfigured(parsed, context);
   }
@@ -92,7 +93,7 @@ async function runParsed(argv: readonly string[], context: CliContext): Promise<
 
 /** The commands that need the configuration. */
 async function runConfigured(
-  parsed: Exclude<Parsed, { command: "version" | "check-mount" | "unmount" }>,
+  parsed: Exclude<Parsed, { command: "version" | "check-mount" | "unmount" | "doctor" }>,
   context: CliContext,
 ): Promise<number> {
   const { configSources, flagsOf } = await import("./config_inputs.ts");

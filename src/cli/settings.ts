@@ -4,6 +4,8 @@
  */
 
 import * as v from "valibot";
+import type { MetricsAddress } from "../mount/config.ts";
+import { parseMetricsAddress } from "./metrics_address.ts";
 import { parseBandwidth, parseDuration, parseId, parseSize, parseUmask } from "./quantities.ts";
 
 /** What `parse` makes of a text. */
@@ -60,6 +62,8 @@ const names = v.pipe(
 
 const DURATION = "a duration like 30s, 5m or 500ms";
 
+const METRICS = 'an address of this machine like "127.0.0.1:9300", "unix:/path", or "off"';
+
 const MASK = 'an octal mask like "022"';
 
 /** Every option but the origins, by its TOML key. */
@@ -82,7 +86,11 @@ export const SETTINGS = {
   gid: quantity(parseId, "a group's number"),
   allow_other: yesOrNo,
   log_level: choice(["debug", "info", "warning", "error"]),
-  log_format: choice(["text", "json", "journald"]),
+  log_format: choice(["auto", "text", "json", "journald"]),
+  metrics: v.pipe(
+    v.string(`write ${METRICS}`),
+    parsed<MetricsAddress | "off">(parseMetricsAddress, METRICS),
+  ),
 } as const;
 
 export type SettingKey = keyof typeof SETTINGS;

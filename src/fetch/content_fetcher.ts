@@ -92,6 +92,13 @@ export class ContentFetcher implements AsyncDisposable {
     return sources.some(({ origin }) => this.#options.health.isUp(origin));
   }
 
+  /** Ranges that are on their way. */
+  get flights(): number {
+    let count = 0;
+    for (const flights of this.#flights.values()) count += flights.length;
+    return count;
+  }
+
   /** Calls, bytes and errors so far, by the origin's name. */
   counters(): ReadonlyMap<string, Readonly<OriginCounters>> {
     return new Map(

@@ -53,8 +53,14 @@ function message(code: number, bodyBytes: number): {
  */
 export class Notifier {
   #tail: Promise<void> = Promise.resolve();
+  #queued = 0;
 
   constructor(readonly descriptor: number) {}
+
+  /** Calls of `send` that are not over. */
+  get queued(): number {
+    return this.#queued;
+  }
 
   /** Resolves when all of `messages`, and what was sent before, has been handed to the kernel. */
   send(messages: Iterable<Uint8Array<ArrayBuffer>>): Promise<void> {
@@ -65,6 +71,7 @@ export class Notifier {
       }
     });
     this.#tail = sent;
-    return sent;
+    this.#queued += 1;
+    return sent.finally(() => this.#queued -= 1);
   }
 }

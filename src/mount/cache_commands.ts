@@ -213,6 +213,8 @@ export interface OriginStatus {
   state_since_ms: number | null;
   /** How a local folder is watched for changes; null for what is only polled by configuration. */
   watch: WatchStatus | null;
+  /** Calls that wait until one of those under way is over. */
+  queued: number;
 }
 
 /** The watch of one local origin, in `musicfs status`. */
@@ -255,6 +257,8 @@ export interface StatusResult {
     pins: number;
     /** The cache disk refuses writes: bytes go from origin to reader. */
     degraded: boolean;
+    /** Since when, in ms since 1970; null while it takes writes. */
+    degraded_since_ms: number | null;
   };
   /** Since the daemon started. `passthrough`: opens whose reads the kernel answers by itself. */
   reads: { from_cache_bytes: number; from_origin_bytes: number; passthrough_opens: number };
@@ -266,6 +270,41 @@ export interface StatusResult {
     /** When the last complete scan ended, in ms since 1970; null before the first. */
     last_complete_ms: number | null;
   };
+  index: {
+    /** `rebuilt`: at this start, out of what is cached; `damaged`: it will be at the next one. */
+    state: "ok" | "rebuilt" | "damaged";
+    /** What the damaged index was renamed to at this start; null if it was not. */
+    set_aside: string | null;
+  };
+  queues: {
+    /** Requests of readers that wait for an origin. */
+    requests: number;
+    /** Ranges of files that are on their way, also those that nobody waits for yet. */
+    fetches: number;
+    /** Changes that the kernel has not been told of yet. */
+    notifications: number;
+  };
+  /** Daemons that took the mount over from another since it was made. */
+  takeovers: number;
+  /** What goes on beside the mount; empty without a daemon. */
+  tasks: TaskStatus[];
+  /** Since the daemon started. */
+  faults: {
+    /** Messages of these levels that were logged, or would have been. */
+    warnings: number;
+    errors: number;
+    /** The last error, on one line, and when, in ms since 1970; null if there was none. */
+    last_error: string | null;
+    last_error_ms: number | null;
+  };
+}
+
+/** A task beside the mount, in `musicfs status`. */
+export interface TaskStatus {
+  name: string;
+  /** `failed`: it was started again five times, and was given up. */
+  state: "running" | "done" | "failed";
+  restarts: number;
 }
 
 /**

@@ -2,7 +2,6 @@ import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { collectGarbage as giveMemoryBack } from "../base/memory.ts";
 import { sameHash } from "../chunking/chunk_hash.ts";
-import { shownUrl } from "../origins/shown_url.ts";
 import { sweep } from "../store/sweep.ts";
 import { type BadChunk, verifyStore } from "../store/verify.ts";
 import type { Cache } from "./cache.ts";
@@ -10,19 +9,16 @@ import type {
   CacheCommands,
   GcOptions,
   GcResult,
-  OriginStatus,
   ScanOptions,
   ScanResult,
-  StatusResult,
   VerifyOptions,
   VerifyResult,
 } from "./cache_commands.ts";
-import type { FuseMount } from "./fuse_mount.ts";
 import { listPins, pin, type PinParts, unpin, warm } from "./pin_commands.ts";
 import { Pins } from "./pins.ts";
 import type { ScanRuns } from "./scan_runs.ts";
+import { type ServingDaemon, statusOf } from "./status.ts";
 import { verifyExtents } from "./verify_extents.ts";
-import { VERSION } from "./version.ts";
 
 /** Paths that `verify` names. */
 const PATHS_MAX = 1_000;
@@ -37,7 +33,7 @@ export interface CommandParts {
   /** Ends what a command is doing. */
   signal: AbortSignal;
   /** undefined when a command runs without a daemon. */
-  daemon: { mount: FuseMount; mountpoint: string; startedMs: number } | undefined;
+  daemon: ServingDaemon | undefined;
 }
 
 /** The commands of an open cache; the same for the daemon and without one. */
@@ -59,7 +55,7 @@ export function cacheCommands(parts: CommandParts): CacheCommands {
     pin: (options) => pin(pinParts, options),
     unpin: (options) => unpin(pinParts, options),
     pins: () => listPins(pinParts),
-    status: () => Promise.resolve(status(parts, pins)),
+    status: () => Promise.resolve(statusOf(parts, pins)),
   };
 }
 
@@ -177,65 +173,4 @@ async function repairChunk(
     if (error instanceof MusicfsError) return false;
     throw error;
   }
-}
-
-function status({ cache, scans, clock, daemon }: CommandParts, pins: Pins): StatusResult {
-  const { config, namespace, store, space, cacheIndex, disk, reader } = cache;
-  const totals = cacheIndex.totals();
-  const counters = daemon?.mount.counters;
-  const mainBytes = reader.stats();
-  const origins = originStates(cache, scans);
-  const originBytes = origins.reduce((sum, origin) => sum + origin.bytes_read, 0);
-  return {
-    pid: daemon ? Deno.pid : null,
-    supervisor_pid: null,
-    mountpoint: daemon?.mountpoint ?? null,
-    cache_dir: config.cacheDir,
-    version: VERSION,
-    uptime_s: daemon ? (clock.monotonic() - daemon.startedMs) / 1000 : 0,
-    origins,
-    library: namespace.totals(),
-    cache: {
-      mode: config.cache,
-      used_bytes: space.usedBytes(),
-      limit_bytes: space.limitBytes,
-      chunks: totals.chunks,
-      chunk_bytes: totals.chunkBytes,
-      referenced_bytes: totals.referencedBytes,
-      dedup_ratio: totals.chunkBytes > 0 ? totals.referencedBytes / totals.chunkBytes : 1,
-      extent_bytes: store.stats().extentBytes,
-      pinned_bytes: totals.pinnedBytes,
-      pins: pins.size,
-      degraded: !disk.writable,
-    },
-    reads: {
-      from_cache_bytes: (counters?.cacheBytes ?? 0) + mainBytes.cacheBytes,
-      from_origin_bytes: (counters?.directBytes ?? 0) + originBytes,
-      passthrough_opens: counters?.passthroughOpens ?? 0,
-    },
-    open_handles: counters?.handles ?? 0,
-    scan: scans.status(),
-  };
-}
-
-function originStates(
-  { config, fetcher, health, watches }: CommandParts["cache"],
-  scans: ScanRuns,
-): OriginStatus[] {
-  const counters = fetcher.counters();
-  return config.origins.map(({ name, url }) => {
-    const known = health.of(name);
-    const watch = watches.find((watch) => watch.name === name);
-    return {
-      name,
-      url: shownUrl(url),
-      state: known.state !== "unknown" ? known.state : scans.stateOf(name),
-      latency_ms: known.latencyMs,
-      bytes_read: counters.get(name)?.bytes ?? 0,
-      errors: counters.get(name)?.errors ?? 0,
-      last_error: known.lastError?.replace(/\s+/g, " ") ?? null,
-      state_since_ms: known.sinceMs || null,
-      watch: watch ? { state: watch.state, folders: watch.folders } : null,
-    };
-  });
 }

@@ -50,4 +50,11 @@ export interface Config {
   /** undefined: info for a daemon, error for a command, whose own lines say what matters. */
   logLevel: "debug" | "info" | "warning" | "error" | undefined;
   logFormat: "text" | "json" | "journald";
+  /** Where figures are served for Prometheus; undefined: nowhere. */
+  metrics: MetricsAddress | undefined;
 }
+
+/** A loopback address, port 0 for any that is free, or the absolute path of a socket. */
+export type MetricsAddress =
+  | { transport: "tcp"; hostname: string; port: number }
+  | { transport: "unix"; path: string };

@@ -3,6 +3,7 @@ import { within } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
+import { LogTally } from "../base/log_tally.ts";
 import { unmountFuse } from "../fuse/device.ts";
 import { ERRNO } from "../fuse/errno.ts";
 import { localFolder } from "../origins/open.ts";
@@ -18,6 +19,7 @@ import { catchFaults } from "./faults.ts";
 import { checkFirstSight } from "./first_sight.ts";
 import { FuseMount, loadFuseWorker } from "./fuse_mount.ts";
 import { holdOpen } from "./hold_open.ts";
+import { hasStaleListings } from "./kernel_release.ts";
 import { acquireLock } from "./lock.ts";
 import { canonicalMountpoint } from "./mountpoint.ts";
 import { checkMountpoint } from "./mountpoint_check.ts";
@@ -27,6 +29,7 @@ import { Pins } from "./pins.ts";
 import { registerDaemon, registryPlace } from "./registry.ts";
 import { ScanRuns } from "./scan_runs.ts";
 import { removeSession, writeSession } from "./session_file.ts";
+import type { ServingDaemon } from "./status.ts";
 import { StopSignal } from "./stop_signal.ts";
 import { sdNotify } from "./systemd.ts";
 import { VERSION } from "./version.ts";
@@ -40,9 +43,6 @@ const CLOSE_MS_MAX = 5_000;
 
 /** How long the kernel may believe names and attributes, in s; changes are pushed to it. */
 const TTL_S = 3600;
-
-/** Kernels whose cached listings can be stale. Source: the architecture, section 2. */
-const STALE_LISTINGS = { first: [6, 9], last: [6, 12] } as const;
 
 /** What a daemon is given besides its configuration. */
 export interface DaemonOptions {
@@ -67,7 +67,9 @@ export interface DaemonOptions {
  *
  * @returns the exit code
  */
-export async function runDaemon(config: Config, options: DaemonOptions): Promise<number> {
+export async function runDaemon(config: Config, given: DaemonOptions): Promise<number> {
+  const tally = new LogTally(given.log, given.clock);
+  const options = { ...given, log: tally };
   const { clock, log, env } = options;
   const mountpoint = canonicalMountpoint(options.mountpoint);
   const notify = (state: string): boolean => sdNotify(state, { socket: env("NOTIFY_SOCKET") });
@@ -93,7 +95,9 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const scans = new ScanRuns(cache, clock);
   const stopping = new AbortController();
   stack.defer(() => stopping.abort(new DOMException("musicfs is stopping", "AbortError")));
-  const daemon = { mount, mountpoint, startedMs: clock.monotonic() };
+  const startedMs = clock.monotonic();
+  const rest = { tally, supervisorPid: null, takeovers: 0, tasks: [] };
+  const daemon: ServingDaemon = { mount, mountpoint, startedMs, ...rest };
   const pins = Pins.open(config.cacheDir, log);
   const about = { pid, mountpoint, version: VERSION };
   const events = new EventStreams({ cache, scans, clock, daemon: about });
@@ -113,6 +117,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const parts = { cache, scans, pins, mountpoint, environment, clock, log };
   const tasks = startBackgroundTasks(parts);
   stack.use(tasks);
+  daemon.tasks = tasks.states;
 
   const reason = await stop.stopped;
   const began = clock.monotonic();
@@ -214,11 +219,4 @@ async function startMount(
   });
   if (uid === 0) raiseReadAhead(mountpoint, { bytes: readAheadBytes, log: options.log });
   return mount;
-}
-
-/** Whether this kernel's cached listings cannot be trusted; `release` is like "6.11.0-9-generic". */
-export function hasStaleListings(release: string): boolean {
-  const [major = 0, minor = 0] = release.split(".").map((part) => parseInt(part, 10));
-  const { first, last } = STALE_LISTINGS;
-  return major === first[0] && minor >= first[1] && minor <= last[1];
 }

@@ -142,6 +142,11 @@ export class FuseMount {
     return this.#requests.waiting;
   }
 
+  /** Changes that the kernel has not been told of yet. */
+  get untold(): number {
+    return this.#notifier.queued;
+  }
+
   /**
    * Makes the kernel forget what changed, in the background, and notes in the library that it did.
    *

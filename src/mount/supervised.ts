@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
+import type { TaskStatus } from "./cache_commands.ts";
 
 /** Waits before a failed task is started again, in ms; after the last one it is given up. */
 const RESTART_MS = [0, 1_000, 5_000, 30_000, 30_000] as const;
@@ -7,24 +8,17 @@ const RESTART_MS = [0, 1_000, 5_000, 30_000, 30_000] as const;
 /** A task that has run this long without failing counts as well again, in ms. */
 const HEALTHY_MS = 60_000;
 
-/** A background task's state, for `musicfs status`. */
-export interface TaskState {
-  name: string;
-  state: "running" | "done" | "failed";
-  restarts: number;
-}
-
 /** Tasks beside the mount. One that fails is started again; it never ends the daemon. */
 export class SupervisedTasks implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>[] = [];
-  readonly states: TaskState[] = [];
+  readonly states: TaskStatus[] = [];
 
   constructor(readonly clock: Clock, readonly log: Log) {}
 
   /** Starts a task; it must end soon when its signal is aborted. */
   start(name: string, task: (signal: AbortSignal) => Promise<void>): void {
-    const state: TaskState = { name, state: "running", restarts: 0 };
+    const state: TaskStatus = { name, state: "running", restarts: 0 };
     this.states.push(state);
     this.#running.push(this.#run(state, task));
   }
@@ -34,7 +28,7 @@ export class SupervisedTasks implements AsyncDisposable {
     await Promise.all(this.#running);
   }
 
-  async #run(state: TaskState, task: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  async #run(state: TaskStatus, task: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const { signal } = this.#stop;
     for (let failures = 0; failures <= RESTART_MS.length;) {
       const began = this.clock.monotonic();

@@ -115,6 +115,11 @@ export class GuardedOrigin implements Origin {
     return this.raw.name;
   }
 
+  /** Calls that wait until one of those under way is over. */
+  get queued(): number {
+    return this.#reads.queued + this.#lists.queued + this.#stats.queued;
+  }
+
   async *list(folder: string, options: WatchedOptions): AsyncIterable<OriginEntry> {
     using place = await this.#enter(this.#lists, options);
     this.counters.lists += 1;

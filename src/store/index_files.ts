@@ -184,6 +184,11 @@ export function markIndexSuspect(dir: string): boolean {
   }
 }
 
+/** Whether the index in `dir` was found damaged, and waits for the next start. */
+export function isIndexSuspect(dir: string): boolean {
+  return new IndexFiles(dir).isSuspect();
+}
+
 async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
   let done = 0;
   while (done < bytes.length) done += await file.write(bytes.subarray(done));

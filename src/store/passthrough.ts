@@ -45,6 +45,7 @@ export class CacheDisk {
   readonly #log: Log;
   #state: DiskState = "writable";
   #triedAt = -Infinity;
+  #degradedSinceMs: number | null = null;
 
   constructor({ cacheDir, clock, log }: { cacheDir: string; clock: Clock; log: Log }) {
     this.#cacheDir = cacheDir;
@@ -55,6 +56,11 @@ export class CacheDisk {
 
   get state(): DiskState {
     return this.#state;
+  }
+
+  /** When it first refused a write, in ms since 1970; null while it takes them. */
+  get degradedSinceMs(): number | null {
+    return this.#degradedSinceMs;
   }
 
   get writable(): boolean {
@@ -97,6 +103,7 @@ export class CacheDisk {
       return false;
     }
     this.#state = "writable";
+    this.#degradedSinceMs = null;
     this.#log.info("The cache disk takes writes again", { cacheDir: this.#cacheDir });
     return true;
   }
@@ -105,6 +112,7 @@ export class CacheDisk {
     this.#triedAt = this.#clock.monotonic();
     if (this.#state === "degraded") return;
     this.#state = "degraded";
+    this.#degradedSinceMs = this.#clock.now();
     this.#log.warning("Nothing more is cached for now: reads go to the origin", { error });
   }
 

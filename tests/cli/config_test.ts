@@ -58,6 +58,7 @@ Deno.test("resolveConfig() has the defaults of the contract", () => {
     bwlimitBytes: undefined,
     logLevel: undefined,
     logFormat: "text",
+    metrics: undefined,
   });
 });
 
@@ -81,6 +82,7 @@ Deno.test("resolveConfig() takes every option from flag, environment and file al
       allow_other: ["1", "true", "allowOther", true],
       log_level: ["debug", '"debug"', "logLevel", "debug"],
       log_format: ["json", '"json"', "logFormat", "json"],
+      metrics: ["unix:/m", '"unix:/m"', "metrics", { transport: "unix", path: "/m" }],
     };
   assert.deepEqual(Object.keys(values).sort(), [...SETTING_KEYS].sort());
   for (const [key, [text, toml, field, value]] of Object.entries(values)) {
@@ -89,6 +91,28 @@ Deno.test("resolveConfig() takes every option from flag, environment and file al
       assert.deepEqual(resolve({ env: { [`MUSICFS_${key.toUpperCase()}`]: text } })[field], value);
       assert.deepEqual(resolve({ files: { [HOME_FILE]: `${key} = ${toml}` } })[field], value);
     });
+  }
+});
+
+Deno.test("resolveConfig() serves figures on this machine alone", () => {
+  const metrics = (text: string): Config["metrics"] =>
+    resolve({ flags: { metrics: text } }).metrics;
+  const tcp = (hostname: string, port: number): Config["metrics"] => ({
+    transport: "tcp",
+    hostname,
+    port,
+  });
+  assert.deepEqual(metrics("127.0.0.1:9300"), tcp("127.0.0.1", 9300));
+  assert.deepEqual(metrics("127.9.9.9:0"), tcp("127.9.9.9", 0));
+  assert.deepEqual(metrics("[::1]:9300"), tcp("::1", 9300));
+  assert.deepEqual(metrics("localhost:65535"), tcp("localhost", 65_535));
+  const env = { MUSICFS_METRICS: "127.0.0.1:9300" };
+  assert.equal(resolve({ env, flags: { metrics: "off" } }).metrics, undefined);
+  const refused = ["9300", ":9300", "0.0.0.0:9300", "[::]:9300", "192.168.1.4:9300", "nas:9300"];
+  refused.push("127.0.0.1:65536", "127.0.0.1", "127.0.0.1.nas.lan:1", "unix:m.sock", "unix:/m/");
+  for (const text of refused) {
+    const message = refusal({ flags: { metrics: text } });
+    assert.match(message, /^--metrics cannot be ".*": write an address of this machine like/, text);
   }
 });
 
@@ -126,6 +150,9 @@ Deno.test("resolveConfig() puts the cache where systemd and XDG say, unless told
 Deno.test("resolveConfig() logs for journald where the journal listens, unless told otherwise", async () => {
   assert.equal(resolve({ isJournal: true }).logFormat, "journald");
   assert.equal(resolve({ isJournal: true, flags: { log_format: "json" } }).logFormat, "json");
+  const auto = { env: { MUSICFS_LOG_FORMAT: "json" }, flags: { log_format: "auto" } };
+  assert.equal(resolve({ isJournal: true, ...auto }).logFormat, "journald");
+  assert.equal(resolve(auto).logFormat, "text");
   const { dev, ino } = await Deno.stat("/proc/self/fd/2");
   assert(isJournal(`${dev}:${ino}`, "/proc/self/fd/2"));
   assert(!isJournal(`${dev}:${(ino ?? 0) + 1}`, "/proc/self/fd/2"));

@@ -21,6 +21,7 @@ for (
     "index",
     "check-mount",
     "status",
+    "doctor",
     "events",
     "version",
   ]
