@@ -8,27 +8,34 @@ import { tempDir } from "../support/temp_dir.ts";
 
 const SYSTEMD_DIR = new URL("../../systemd", import.meta.url).pathname;
 
-const UNITS = [
-  { path: "musicfs@.service", manager: "--system" },
-  { path: "user/musicfs@.service", manager: "--user" },
+const NAMES = ["musicfs@", "musicfs-check@"] as const;
+
+const MANAGERS = [
+  { folder: ".", manager: "--system" },
+  { folder: "user", manager: "--user" },
 ] as const;
 
-for (const { path, manager } of UNITS) {
-  testWith(["systemd-analyze"], `systemd/${path} is what systemd understands`, async () => {
-    await using dir = await tempDir("units");
-    const text = await Deno.readTextFile(join(SYSTEMD_DIR, path));
-    const copy = join(dir.path, "musicfs@.service");
-    // The command is not installed here; everything else is judged as it stands.
-    await Deno.writeTextFile(
-      copy,
-      text.replaceAll(/=(-?)(\/usr\/bin\/)?musicfs /g, "=$1/bin/true "),
+for (const { folder, manager } of MANAGERS) {
+  for (const name of NAMES) {
+    testWith(
+      ["systemd-analyze"],
+      `${manager} ${name}.service is what systemd understands`,
+      async () => {
+        await using dir = await tempDir("units");
+        for (const unit of NAMES) {
+          const text = await Deno.readTextFile(join(SYSTEMD_DIR, folder, `${unit}.service`));
+          // The command is not installed here; everything else is judged as it stands.
+          const known = text.replaceAll(/=(-?)(\/usr\/bin\/)?musicfs /g, "=$1/bin/true ");
+          await Deno.writeTextFile(join(dir.path, `${unit}.service`), known);
+        }
+        const { code, stdout, stderr } = await run(
+          "systemd-analyze",
+          ["verify", manager, "--man=no", join(dir.path, `${name}srv-music.service`)],
+          { env: { XDG_RUNTIME_DIR: dir.path } },
+        );
+        assert.equal(stdout + stderr, "");
+        assert.equal(code, 0);
+      },
     );
-    const { code, stdout, stderr } = await run(
-      "systemd-analyze",
-      ["verify", manager, "--man=no", join(dir.path, "musicfs@srv-music.service")],
-      { env: { XDG_RUNTIME_DIR: dir.path } },
-    );
-    assert.equal(stdout + stderr, "");
-    assert.equal(code, 0);
-  });
+  }
 }

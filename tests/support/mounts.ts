@@ -9,9 +9,10 @@ export interface Mount {
   options: string[];
 }
 
-/** Every mount this process sees. Source: proc(5), `/proc/pid/mountinfo`. */
-export function mounts(): Mount[] {
-  const lines = Deno.readTextFileSync("/proc/self/mountinfo").split("\n").filter((l) => l !== "");
+/** Every mount this process, or another, sees. Source: proc(5), `/proc/pid/mountinfo`. */
+export function mounts(pid: number | "self" = "self"): Mount[] {
+  const text = Deno.readTextFileSync(`/proc/${pid}/mountinfo`);
+  const lines = text.split("\n").filter((line) => line !== "");
   return lines.map((line) => {
     const [before = "", after = ""] = line.split(" - ");
     const fields = before.split(" ");
@@ -26,8 +27,8 @@ export function mounts(): Mount[] {
 }
 
 /** The mounts on exactly this path, the topmost last. */
-export function mountsAt(path: string): Mount[] {
-  return mounts().filter((mount) => mount.mountpoint === path);
+export function mountsAt(path: string, pid: number | "self" = "self"): Mount[] {
+  return mounts(pid).filter((mount) => mount.mountpoint === path);
 }
 
 /** Detaches whatever is mounted there, however dead; for the end of a test, not for its subject. */

@@ -64,6 +64,11 @@ export const REQUIREMENTS = {
   setpriv: program("setpriv", "util-linux"),
   unshare: program("unshare", "util-linux"),
   "systemd-analyze": program("systemd-analyze", "systemd"),
+  systemd: {
+    isMet: () => exists("/lib/systemd/systemd") && onPath("systemctl"),
+    remedy: "systemd is missing: apt-get install systemd",
+    debianPackage: "systemd",
+  },
   sshd: program("sshd", "openssh-server"),
   "ssh-keygen": program("ssh-keygen", "openssh-client"),
   sftp: program("sftp", "openssh-client"),
