@@ -1,15 +1,6 @@
+import { receiveMessage, setInherited, SOCK_STREAM, socketPair } from "../base/descriptors.ts";
 import { MusicfsError } from "../base/errors.ts";
-import {
-  addressOf,
-  checked,
-  cString,
-  errno,
-  holding,
-  libc,
-  O_CLOEXEC,
-  O_RDWR,
-  openFile,
-} from "../base/posix.ts";
+import { checked, cString, holding, libc, O_CLOEXEC, O_RDWR, openFile } from "../base/posix.ts";
 import { ERRNO } from "./errno.ts";
 
 /** `mount(2)` and `umount2(2)` flags. Source: include/uapi/linux/mount.h. */
@@ -19,14 +10,8 @@ const MS_NODEV = 4n;
 const MNT_DETACH = 2;
 const UMOUNT_NOFOLLOW = 8;
 
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const F_SETFD = 2;
-const FD_CLOEXEC = 1n;
-
-/** `struct msghdr` on 64-bit Linux, and room for one descriptor in a control message. */
-const MSGHDR_BYTES = 56;
-const CONTROL_BYTES = 64;
+/** Bytes that come with the descriptor: one, and nobody reads it. */
+const HELPER_BYTES_MAX = 8;
 
 /** How a mount is made. */
 export interface MountOptions {
@@ -79,12 +64,12 @@ function mountDirectly(options: MountOptions): number {
 async function mountByHelper(options: MountOptions): Promise<number> {
   const { mountpoint } = options;
   checkDevice(mountpoint);
-  const pair = new Int32Array(2);
-  if (libc.socketpair(AF_UNIX, SOCK_STREAM, 0, new Uint8Array(pair.buffer)) < 0) {
-    throw cannotMount(mountpoint, `socketpair failed with errno ${errno()}`);
+  const pair = socketPair(SOCK_STREAM);
+  if (typeof pair === "number") {
+    throw cannotMount(mountpoint, `socketpair failed with errno ${-pair}`);
   }
-  const [theirs = -1, ours = -1] = pair;
-  libc.fcntl(ours, F_SETFD, FD_CLOEXEC);
+  const [ours, theirs] = pair;
+  setInherited(theirs, true);
   const mountOptions = [
     "ro,nosuid,nodev,default_permissions,fsname=musicfs,subtype=musicfs",
     ...(options.allowOther ? ["allow_other"] : []),
@@ -108,9 +93,12 @@ async function mountByHelper(options: MountOptions): Promise<number> {
     );
   }
   libc.close(theirs);
-  const [descriptor, { stderr }] = await Promise.all([receiveDescriptor(ours), child.output()]);
+  const [message, { stderr }] = await Promise.all([
+    receiveMessage(ours, HELPER_BYTES_MAX),
+    child.output(),
+  ]);
   libc.close(ours);
-  if (descriptor >= 0) return descriptor;
+  if (message?.descriptor !== undefined) return message.descriptor;
   const [reason = ""] = new TextDecoder().decode(stderr).trim().split("\n");
   throw new MusicfsError(
     "denied",
@@ -120,28 +108,6 @@ async function mountByHelper(options: MountOptions): Promise<number> {
       subject: mountpoint,
     },
   );
-}
-
-/** Waits for one descriptor (`SCM_RIGHTS`); -1 if the other side closed without sending one. */
-async function receiveDescriptor(socket: number): Promise<number> {
-  const MSG_CMSG_CLOEXEC = 0x4000_0000;
-  const payload = new Uint8Array(8);
-  const control = new Uint8Array(CONTROL_BYTES);
-  const vector = new BigUint64Array([addressOf(payload), BigInt(payload.length)]);
-  const header = new BigUint64Array(MSGHDR_BYTES / 8);
-  header[2] = addressOf(new Uint8Array(vector.buffer));
-  header[3] = 1n;
-  header[4] = addressOf(control);
-  header[5] = BigInt(CONTROL_BYTES);
-  const vectorBytes = new Uint8Array(vector.buffer);
-  const headerBytes = new Uint8Array(header.buffer);
-  const received = await holding(
-    [payload, control, vectorBytes, headerBytes],
-    libc.recvmsg(socket, headerBytes, MSG_CMSG_CLOEXEC),
-  );
-  const view = new DataView(control.buffer);
-  const hasDescriptor = received > 0 && view.getBigUint64(0, true) >= 20n;
-  return hasDescriptor ? view.getInt32(16, true) : -1;
 }
 
 /**

@@ -64,6 +64,8 @@ export interface DaemonOptions {
   /** More words after `mount MOUNTPOINT`. Default `--cache on`: the path most tests are about. */
   args?: readonly string[];
   env?: Record<string, string>;
+  /** Whether a parent holds the mount and starts the daemon again. Default: `--no-supervise`. */
+  supervise?: boolean;
   /** Put before the command: `["setpriv", …]`. */
   prefix?: readonly string[];
   /** Instead of `musicfsCommand()`. */
@@ -125,6 +127,7 @@ export class Daemon implements AsyncDisposable {
       "--cache-dir",
       cacheDir,
       ...options.args ?? ["--cache", "on"],
+      ...options.supervise ? [] : ["--no-supervise"],
     ];
     const child = new Deno.Command(program, {
       args: words,
