@@ -9,6 +9,8 @@ import {
   OPEN_FLAG,
   OUT_HEADER_BYTES,
   readU64,
+  type RequestId,
+  requestIdOf,
   SILENT_OPCODES,
   WRITING_OPCODES,
 } from "./protocol.ts";
@@ -29,10 +31,10 @@ const SEEK_HOLE = 4;
 /** What opens, reads and closes files; `OpenFiles` is the worker's. */
 export interface FileHandles {
   /** undefined if there is no such file. */
-  open(node: number): OpenedFile | "deferred" | undefined;
+  open(node: number, request: RequestId): OpenedFile | "deferred" | undefined;
   /** Bytes placed in `into`, `DEFERRED`, or less if the version can no longer be had. */
   read(node: number, offset: number, into: Uint8Array<ArrayBuffer>): number;
-  release(node: number, handle: number): void;
+  release(node: number, handle: number, request: RequestId): void;
 }
 
 /** What operations need to know of the mount. */
@@ -87,8 +89,7 @@ export class Operations {
       case OPCODE.OPEN:
         return this.#open(node, request);
       case OPCODE.RELEASE:
-        this.#files.release(node, readU64(request, IN_HEADER_BYTES));
-        return this.#reply.done(0);
+        return this.#release(node, request);
       case OPCODE.OPENDIR:
         return this.#openFolder(node);
       case OPCODE.READDIR:
@@ -155,10 +156,15 @@ export class Operations {
     if ((request.getUint32(IN_HEADER_BYTES, true) & O_ACCMODE) !== 0) {
       return this.#reply.error(ERRNO.EROFS);
     }
-    const opened = this.#files.open(node);
+    const opened = this.#files.open(node, requestIdOf(request));
     if (opened === "deferred") return DEFERRED;
     if (opened === undefined) return this.#reply.error(ERRNO.ESTALE);
     return this.#reply.opened(opened.handle, opened.flags, opened.backingId);
+  }
+
+  #release(node: number, request: DataView): number {
+    this.#files.release(node, readU64(request, IN_HEADER_BYTES), requestIdOf(request));
+    return this.#reply.done(0);
   }
 
   #openFolder(node: number): number {

@@ -137,6 +137,28 @@ export function readU64(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint32(at + 4, true) * TWO_32;
 }
 
+/**
+ * `FUSE_UNIQUE_RESEND`, as a bit of the high half of `unique`: a daemon has read this request before,
+ * and not answered it.
+ */
+const RESENT_BIT = 0x8000_0000;
+
+/** A request's `unique` as the kernel first gave it, and whether it was sent before. */
+export interface RequestId {
+  unique: number;
+  isResent: boolean;
+}
+
+/** Identifies the request that begins at byte 0 of `request`; uniques past 2^53 are not told apart. */
+export function requestIdOf(request: DataView): RequestId {
+  const high = request.getUint32(12, true);
+  const unique = request.getUint32(8, true) + (high & ~RESENT_BIT) * TWO_32;
+  return {
+    unique: Number.isSafeInteger(unique) ? unique : 0,
+    isResent: (high & RESENT_BIT) !== 0,
+  };
+}
+
 /** Writes a whole number from 0 to 2^53. */
 export function writeU64(view: DataView, at: number, value: number): void {
   view.setUint32(at, value % TWO_32, true);

@@ -13,7 +13,7 @@ import { IOCTL_BACKING_CLOSE, IOCTL_BACKING_OPEN } from "../fuse/protocol.ts";
 import type { Namespace } from "../library/namespace.ts";
 import { OPEN_HOW_BYTES, OPENAT2, openHow } from "../origins/open_beneath.ts";
 import { sizeTimeVersion } from "../origins/size_time_version.ts";
-import { BackingIds } from "./backing_ids.ts";
+import type { HandleLedgerFile } from "./handle_ledger.ts";
 import type { SharedCounters } from "./shared_counters.ts";
 
 /** What direct files are opened with. */
@@ -21,11 +21,15 @@ export interface DirectFilesOptions {
   namespace: Namespace;
   /** The `/dev/fuse` descriptor, which backing files are told to. */
   descriptor: number;
-  cacheDir: string;
   directRoots: readonly { origin: string; root: string }[];
   passthrough: boolean;
+  /** Without it the kernel reads nothing by itself. */
+  ledger: HandleLedgerFile | undefined;
   counted: SharedCounters;
 }
+
+/** Backing ids that killed predecessors may have left, one each, and are looked for. */
+const LOST_IDS_MAX = 64;
 
 /**
  * Opens files of local disks themselves, for origins whose bytes are not cached; where the kernel
@@ -36,7 +40,8 @@ export class DirectFiles implements DirectOpener {
   readonly #descriptor: number;
   readonly #roots: ReadonlyMap<string, string>;
   readonly #how = openHow();
-  readonly #backingIds: BackingIds | undefined;
+  readonly #ledger: HandleLedgerFile | undefined;
+  readonly #wantsPassthrough: boolean;
   readonly #counters: SharedCounters;
   #passthrough = false;
 
@@ -45,17 +50,24 @@ export class DirectFiles implements DirectOpener {
     this.#descriptor = options.descriptor;
     this.#counters = options.counted;
     this.#roots = new Map(options.directRoots.map(({ origin, root }) => [origin, root]));
-    this.#backingIds = options.passthrough && this.#roots.size > 0
-      ? new BackingIds(`${options.cacheDir}/session.backing`)
-      : undefined;
+    this.#ledger = options.ledger;
+    this.#wantsPassthrough = options.passthrough;
   }
 
-  /** Says what INIT agreed on. */
+  /**
+   * Says what INIT agreed on. Where it is not known of every open node how it is open, the kernel
+   * gets no more files: it would refuse one that is open in another way.
+   */
   allowPassthrough(allowed: boolean): void {
-    this.#passthrough = allowed && this.#backingIds !== undefined;
+    if (!allowed || this.#ledger?.isWhole !== true) return;
+    this.#closeLost(this.#ledger);
+    this.#passthrough = this.#wantsPassthrough;
   }
 
-  open(version: number): DirectFile | "cached" | "deferred" {
+  open(
+    version: number,
+    { mayPassThrough }: { mayPassThrough: boolean },
+  ): DirectFile | "cached" | "deferred" {
     if (this.#roots.size === 0) return "cached";
     const source = this.#namespace.version(version)?.sources[0];
     const root = source && this.#roots.get(source.origin);
@@ -67,13 +79,18 @@ export class DirectFiles implements DirectOpener {
       libc.close(descriptor);
       return "deferred";
     }
-    const backingId = this.#passthrough ? this.#openBacking(version, descriptor) : 0;
+    const backingId = mayPassThrough && this.#passthrough ? this.#openBacking(descriptor) : 0;
+    // No privilege, or a filesystem that cannot stand below another: it will not get better.
+    if (backingId < 0) this.#passthrough = false;
     if (backingId > 0) this.#counters.passthroughOpens += 1;
     return new OpenedDirectly(descriptor, {
       version: source.version,
-      backingId,
-      closed: () => this.#closeBacking(version, backingId),
+      backingId: Math.max(0, backingId),
     });
+  }
+
+  closeBacking(backingId: number): void {
+    this.#tryToCloseBacking(backingId);
   }
 
   /**
@@ -91,27 +108,35 @@ export class DirectFiles implements DirectOpener {
     return descriptor;
   }
 
-  /** @returns the kernel's id, or 0: then reads come to us, which is slower and just as right */
-  #openBacking(version: number, descriptor: number): number {
+  /** @returns the kernel's id, or `-errno`: then reads come to us, slower and just as right */
+  #openBacking(descriptor: number): number {
     const map = new Uint8Array(16);
     new DataView(map.buffer).setInt32(0, descriptor, true);
-    const id = checked(libc.ioctl(this.#descriptor, IOCTL_BACKING_OPEN, map));
-    if (id <= 0) {
-      // No privilege, or a filesystem that cannot stand below another: it will not get better.
-      this.#passthrough = false;
-      return 0;
-    }
-    if (this.#backingIds?.add(version, id)) return id;
-    this.#closeBacking(version, id);
-    return 0;
+    return checked(libc.ioctl(this.#descriptor, IOCTL_BACKING_OPEN, map));
   }
 
-  #closeBacking(version: number, id: number): void {
-    if (id <= 0) return;
+  /** Whether there was such an id. */
+  #tryToCloseBacking(id: number): boolean {
     const value = new Uint8Array(4);
     new DataView(value.buffer).setInt32(0, id, true);
-    libc.ioctl(this.#descriptor, IOCTL_BACKING_CLOSE, value);
-    this.#backingIds?.remove(version);
+    return libc.ioctl(this.#descriptor, IOCTL_BACKING_CLOSE, value) === 0;
+  }
+
+  /**
+   * Closes what predecessors were given right before they were killed, and could not note.
+   *
+   * The kernel counts ids up, so they come right before the next one. Whatever is closed here is in
+   * no ledger, so no reply to an OPEN has named it.
+   */
+  #closeLost({ descriptor, inherited }: HandleLedgerFile): void {
+    const noted = new Set(inherited.map((note) => note.backingId));
+    const next = this.#openBacking(descriptor);
+    if (next <= 0) return;
+    this.#tryToCloseBacking(next);
+    const end = next - LOST_IDS_MAX;
+    for (let id = next - 1; id > 0 && id >= end && !noted.has(id); id -= 1) {
+      if (!this.#tryToCloseBacking(id)) break;
+    }
   }
 }
 
@@ -119,16 +144,14 @@ class OpenedDirectly implements DirectFile {
   readonly backingId: number;
   readonly #descriptor: number;
   readonly #version: string;
-  readonly #closed: () => void;
 
   constructor(
     descriptor: number,
-    { version, backingId, closed }: { version: string; backingId: number; closed: () => void },
+    { version, backingId }: { version: string; backingId: number },
   ) {
     this.#descriptor = descriptor;
     this.#version = version;
     this.backingId = backingId;
-    this.#closed = closed;
   }
 
   /** Looks at the file's times after reading: an edit in place must not be served as the old one. */
@@ -140,7 +163,6 @@ class OpenedDirectly implements DirectFile {
   }
 
   close(): void {
-    this.#closed();
     libc.close(this.#descriptor);
   }
 }

@@ -213,6 +213,7 @@ export class FuseMount {
       passthrough,
       readAheadBytes,
       nonce,
+      resumed: undefined,
     };
     this.#worker.postMessage(start);
   }

@@ -17,6 +17,7 @@ import { sourceKeyOf } from "../store/file_version.ts";
 import { openIndexReader } from "../store/safe_open.ts";
 import { DeferredReads } from "./deferred_reads.ts";
 import { DirectFiles } from "./direct_files.ts";
+import { HandleLedgerFile, LEDGER_FILE } from "./handle_ledger.ts";
 import { SharedCounters } from "./shared_counters.ts";
 import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
 
@@ -46,7 +47,12 @@ async function serve(start: WorkerStart): Promise<number> {
     describe: (version) => namespace.version(version),
   });
   const counters = new SharedCounters(start.counters);
-  const direct = new DirectFiles({ ...start, namespace, counted: counters });
+  const ledger = HandleLedgerFile.open(`${cacheDir}/${LEDGER_FILE}`, {
+    resumed: start.resumed !== undefined,
+    isNeeded: start.directRoots.length > 0,
+  });
+  const direct = new DirectFiles({ ...start, namespace, ledger, counted: counters });
+  if (start.resumed) direct.allowPassthrough(start.resumed.passthrough);
   const files = new OpenFiles({
     namespace,
     reader,
@@ -58,6 +64,7 @@ async function serve(start: WorkerStart): Promise<number> {
       released: (version, handle) => tell({ type: "released", version, handle }),
     },
     counters,
+    ledger,
     nonce: start.nonce,
   });
   const reply = new Reply(start.presentation);

@@ -20,6 +20,8 @@ export interface WorkerStart {
   readAheadBytes: number;
   /** Random; the high half of handles. */
   nonce: number;
+  /** What was agreed on by an earlier worker or daemon of this mount; undefined: INIT comes. */
+  resumed: Negotiated | undefined;
 }
 
 /** What the worker says. */

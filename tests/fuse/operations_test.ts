@@ -63,7 +63,8 @@ function fixture(
         return bytes ? bytes.length : -1;
       },
     },
-    direct: { open: () => "cached" },
+    direct: { open: () => "cached", closeBacking: () => undefined },
+    ledger: undefined,
     observer: { opened: () => undefined, released: () => undefined },
     counters: { handles: 0, cacheBytes: 0, directBytes: 0 },
     nonce: 1,
