@@ -34,8 +34,8 @@ export interface SessionHooks {
   idle(): void;
   /** Nothing to do for a second: let go of what is only kept for speed. */
   longIdle(): void;
-  /** A READ was answered here. */
-  answeredRead(request: DataView): void;
+  /** A READ was answered here, `ms` after it was read. */
+  answeredRead(request: DataView, ms: number): void;
   /** Whether what was noticed should be told soon. */
   isReportUrgent(): boolean;
   /** Comes once a second while there are requests, and as soon as it is urgent. */
@@ -141,7 +141,7 @@ class Session {
   }
 
   #handle(length: number): void {
-    const { operations, reply, hooks } = this.#options;
+    const { operations, reply, hooks, clock } = this.#options;
     const request = new DataView(this.#request.buffer, 0, length);
     const opcode = request.getUint32(4, true);
     if (opcode === OPCODE.INIT) return this.#initialize(request);
@@ -155,6 +155,7 @@ class Session {
       hooks.refresh();
     }
     this.#unreported = true;
+    const readAt = opcode === OPCODE.READ ? clock.monotonic() : 0;
     let answer: number;
     try {
       answer = operations.answer(request);
@@ -164,7 +165,7 @@ class Session {
     }
     if (answer > 0) {
       this.#send(answer);
-      if (opcode === OPCODE.READ) hooks.answeredRead(request);
+      if (opcode === OPCODE.READ) hooks.answeredRead(request, clock.monotonic() - readAt);
     } else if (answer === DEFERRED) hooks.deferred(this.#request.slice(0, length));
   }
 

@@ -13,6 +13,7 @@ import { cacheCommands } from "./commands.ts";
 import type { Config } from "./config.ts";
 import { serveControl } from "./control.ts";
 import { CONTROL_SOCKET } from "./control_protocol.ts";
+import { serveMetrics } from "./daemon_metrics.ts";
 import { directRootsOf } from "./direct_roots.ts";
 import { EventStreams } from "./event_streams.ts";
 import { catchFaults } from "./faults.ts";
@@ -29,7 +30,7 @@ import { Pins } from "./pins.ts";
 import { registerDaemon, registryPlace } from "./registry.ts";
 import { ScanRuns } from "./scan_runs.ts";
 import { removeSession, writeSession } from "./session_file.ts";
-import type { ServingDaemon } from "./status.ts";
+import { servingDaemon } from "./status.ts";
 import { StopSignal } from "./stop_signal.ts";
 import { sdNotify } from "./systemd.ts";
 import { VERSION } from "./version.ts";
@@ -95,9 +96,7 @@ export async function runDaemon(config: Config, given: DaemonOptions): Promise<n
   const scans = new ScanRuns(cache, clock);
   const stopping = new AbortController();
   stack.defer(() => stopping.abort(new DOMException("musicfs is stopping", "AbortError")));
-  const startedMs = clock.monotonic();
-  const rest = { tally, supervisorPid: null, takeovers: 0, tasks: [] };
-  const daemon: ServingDaemon = { mount, mountpoint, startedMs, ...rest };
+  const daemon = servingDaemon({ mount, mountpoint, startedMs: clock.monotonic(), tally });
   const pins = Pins.open(config.cacheDir, log);
   const about = { pid, mountpoint, version: VERSION };
   const events = new EventStreams({ cache, scans, clock, daemon: about });
@@ -110,6 +109,7 @@ export async function runDaemon(config: Config, given: DaemonOptions): Promise<n
       log,
     }),
   );
+  stack.use(serveMetrics(config.metrics, { cache, scans, pins, clock, daemon, log }));
   stopWith(mount, { stop, log });
   log.info(`Mounted at ${mountpoint}`, { cache: config.cacheDir, pid });
   notify(`READY=1\nSTATUS=Mounted at ${mountpoint}`);

@@ -1,5 +1,6 @@
 import type { ByteRange } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
+import { Histogram } from "../base/histogram.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { checked, libc } from "../base/posix.ts";
@@ -42,6 +43,10 @@ export class DeferredRequests {
   readonly #parts: DeferredParts;
   readonly #waiting = new Map<string, AbortController>();
   readonly #running = new Set<Promise<void>>();
+  /** READs answered here, whatever the answer, from when the main thread had them. */
+  readonly reads: Histogram = new Histogram();
+  /** READs that were answered with an error, but for those that nobody waited for any more. */
+  failedReads = 0;
   readonly #failures: ReadFailures;
   readonly #kernelReadAhead: KernelReadAhead;
 
@@ -61,12 +66,16 @@ export class DeferredRequests {
     const request = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const unique = uniqueOf(request.getUint32(8, true), request.getUint32(12, true));
     const controller = new AbortController();
+    const { clock } = this.#parts;
+    const acceptedAt = clock.monotonic();
     this.#waiting.set(unique, controller);
     const task = this.#answer(request, controller.signal)
       .catch((error) => this.#refuse(request, error, controller.signal))
       .finally(() => {
         this.#waiting.delete(unique);
         this.#running.delete(task);
+        if (request.getUint32(4, true) !== OPCODE.READ) return;
+        this.reads.observe(clock.monotonic() - acceptedAt);
       });
     this.#running.add(task);
   }
@@ -131,6 +140,7 @@ export class DeferredRequests {
       this.#send(replyTo(request, bytes), OUT_HEADER_BYTES + bytes.length);
     } catch (error) {
       if (signal.aborted) throw error;
+      this.failedReads += 1;
       this.#failures.note({ subject: version.sources[0].path, error });
       this.#error(request, readErrnoOf(error));
       if (readErrnoOf(error) !== ERRNO.ESTALE) return;
@@ -156,6 +166,7 @@ export class DeferredRequests {
     const interrupted = signal.aborted && signal.reason === INTERRUPTED;
     const errno = interrupted ? ERRNO.EINTR : signal.aborted ? ERRNO.EIO : errnoOf(error);
     if (!signal.aborted) {
+      if (request.getUint32(4, true) === OPCODE.READ) this.failedReads += 1;
       const subject = `opcode ${request.getUint32(4, true)} on node ${nodeOf(request)}`;
       this.#failures.note({ subject, error });
     }

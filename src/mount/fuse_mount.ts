@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { within } from "../base/concurrency.ts";
+import type { Histogram } from "../base/histogram.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { mountFuse, unmountFuse } from "../fuse/device.ts";
@@ -140,6 +141,11 @@ export class FuseMount {
   /** Requests that wait for an origin. */
   get waiting(): number {
     return this.#requests.waiting;
+  }
+
+  /** READs that the main thread answered, and how many of them with an error. */
+  get deferredReads(): { durations: Histogram; failed: number } {
+    return { durations: this.#requests.reads, failed: this.#requests.failedReads };
   }
 
   /** Changes that the kernel has not been told of yet. */

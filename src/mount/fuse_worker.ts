@@ -107,7 +107,8 @@ function hooksOf(parts: {
       deferredReads.deferred(request);
       tell({ type: "deferred", request });
     },
-    answeredRead: (request) => {
+    answeredRead: (request, ms) => {
+      counters.reads.observe(ms);
       const handle = deferredReads.elsewhere(request);
       if (handle !== undefined) tell({ type: "elsewhere", handle });
     },

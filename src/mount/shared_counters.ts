@@ -1,3 +1,4 @@
+import { Histogram, HISTOGRAM_NUMBERS } from "../base/histogram.ts";
 import type { FileCounters } from "../fuse/open_files.ts";
 
 const HANDLES = 0;
@@ -5,17 +6,22 @@ const PASSTHROUGH_OPENS = 1;
 const CACHE_BYTES = 2;
 const DIRECT_BYTES = 3;
 const EVICTIONS = 4;
-const COUNTERS = 5;
+/** Behind all counters: how long READs took. */
+const READS = 5;
+const COUNTERS = READS + HISTOGRAM_NUMBERS;
 
 /**
  * What one thread counts and the other looks at, in memory that both see: the main thread writes
  * `evictions`, the worker all others, so nothing needs to be atomic but a 64-bit store, which it is.
  */
 export class SharedCounters implements FileCounters {
+  /** READs that the worker answered itself, from when it had them until the kernel had the answer. */
+  readonly reads: Histogram;
   readonly #values: Float64Array;
 
   constructor(readonly buffer = new SharedArrayBuffer(COUNTERS * 8)) {
     this.#values = new Float64Array(buffer);
+    this.reads = new Histogram(this.#values.subarray(READS));
   }
 
   get handles(): number {

@@ -25,6 +25,13 @@ export interface ServingDaemon {
   tasks: readonly TaskStatus[];
 }
 
+/** A daemon that was started by nobody in particular, and has started nothing yet. */
+export function servingDaemon(
+  parts: Pick<ServingDaemon, "mount" | "mountpoint" | "startedMs" | "tally">,
+): ServingDaemon {
+  return { ...parts, supervisorPid: null, takeovers: 0, tasks: [] };
+}
+
 /** What there is to be told of. */
 export interface StatusParts {
   cache: Cache;

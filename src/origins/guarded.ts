@@ -1,6 +1,7 @@
 import type { ByteRange } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { type ErrorCode, MusicfsError } from "../base/errors.ts";
+import { Histogram } from "../base/histogram.ts";
 import { ORIGIN_READS_MAX, SCAN_FOLDERS_MAX } from "../base/limits.ts";
 import type { BandwidthLimit } from "./bandwidth.ts";
 import type { WatchedOptions } from "./call_watcher.ts";
@@ -85,6 +86,8 @@ export class GuardedOrigin implements Origin {
     stats: 0,
     errorsByCode: {},
   };
+  /** Attempts at reads and stats, from when the origin was asked until all had come, or failed. */
+  readonly durations: Histogram = new Histogram();
   readonly #options: GuardOptions;
   /** Each for itself: a read never waits for a scan, nor a `stat` for the listing it belongs to. */
   readonly #reads = new Places(ORIGIN_READS_MAX);
@@ -148,6 +151,7 @@ export class GuardedOrigin implements Origin {
   async stat(path: string, options: WatchedOptions): Promise<OriginEntry> {
     using place = await this.#enter(this.#stats, options);
     this.counters.stats += 1;
+    using _timed = this.#timed();
     try {
       return await this.#attempts.stat(path, place.options);
     } catch (error) {
@@ -196,6 +200,7 @@ export class GuardedOrigin implements Origin {
     }
     place.start();
     this.counters.calls += 1;
+    using _timed = this.#timed();
     try {
       const bytes = await this.#attempts.read(file, range, options);
       this.counters.bytes += bytes.length;
@@ -206,6 +211,13 @@ export class GuardedOrigin implements Origin {
       this.#failed(error, options);
       throw error;
     }
+  }
+
+  /** Counts, when it is disposed of, how long that took. */
+  #timed(): Disposable {
+    const { clock } = this.#options;
+    const began = clock.monotonic();
+    return { [Symbol.dispose]: () => this.durations.observe(clock.monotonic() - began) };
   }
 
   async #enter(places: Places, options: WatchedOptions): Promise<Place> {
