@@ -274,8 +274,9 @@ export interface FilesystemStatus {
   /** The magic number, as in linux/magic.h. */
   type: number;
   blockBytes: number;
-  /** Bytes in all, and bytes free for this user. */
+  /** Bytes in all, in use, and free for this user: root may have some that nobody uses. */
   totalBytes: number;
+  usedBytes: number;
   freeBytes: number;
 }
 
@@ -290,6 +291,7 @@ export function statFilesystem(path: string): FilesystemStatus | number {
     type: Number(view.getBigInt64(0, true) & 0xffffffffn),
     blockBytes,
     totalBytes: Number(view.getBigUint64(16, true)) * blockBytes,
+    usedBytes: Number(view.getBigUint64(16, true) - view.getBigUint64(24, true)) * blockBytes,
     freeBytes: Number(view.getBigUint64(32, true)) * blockBytes,
   };
 }

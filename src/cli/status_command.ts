@@ -53,7 +53,7 @@ function printStatus(stdout: Output, status: StatusResult): void {
     ],
     [
       "cache",
-      printable(status.cache_dir) + (cache.degraded ? " (degraded: it refuses writes)" : ""),
+      printable(status.cache_dir) + diskNote(cache),
     ],
     ["used", `${formatSize(cache.used_bytes)} of ${formatSize(cache.limit_bytes)}`],
     [
@@ -79,6 +79,23 @@ function printStatus(stdout: Output, status: StatusResult): void {
     ["scan", scan.state === "running" ? `running, ${formatCount(scan.files)} files` : scan.state],
     ...originRows(status),
   ]);
+}
+
+/** What is to be known of the cache's disk; nothing while it is well. */
+function diskNote({ disk_state, disk_used_ratio }: StatusResult["cache"]): string {
+  const used = `its disk is ${Math.floor((disk_used_ratio ?? 1) * 100)} % full`;
+  switch (disk_state) {
+    case "ok":
+      return "";
+    case "high":
+      return ` (${used})`;
+    case "evicting":
+      return ` (${used}: it is made smaller)`;
+    case "full":
+      return ` (degraded: ${used}, nothing more is cached)`;
+    case "refusing":
+      return " (degraded: it refuses writes)";
+  }
 }
 
 /** One line for each origin, its parts below each other, and one for what went wrong last. */

@@ -17,7 +17,7 @@ import { selfCommand } from "./self_command.ts";
 import { SupervisedTasks } from "./supervised.ts";
 import { WatchedOrigins } from "./watch_origins.ts";
 
-/** How often last uses are written, and lists without chunks dropped, in ms. */
+/** How often the disk is looked at, last uses are written and lists without chunks dropped, in ms. */
 const FLUSH_MS = 5_000;
 
 /** An origin that was away for less is not scanned again at once, in ms: it missed nothing. */
@@ -74,6 +74,8 @@ async function flushRegularly(
   let before = 0;
   for (;;) {
     await clock.sleep(FLUSH_MS, signal);
+    const level = cache.space.look();
+    cache.disk.keepWatch({ hasRoom: level === "ok" || level === "high" });
     cache.cacheIndex.flush();
     cache.manifests.prune();
     let fetched = 0;

@@ -234,6 +234,7 @@ async function openStored(
   const disk = new CacheDisk({ cacheDir, clock, log });
   const limitBytes = config.maxSizeBytes ?? defaultLimit(cacheDir);
   const space = new Space({ cacheDir, index, cacheIndex, clock, log, limitBytes });
+  disk.isFull = () => space.level === "full";
   const store = new DiskCasStore({ cacheDir, hash, cacheIndex, space, disk });
   const common = { index, cacheIndex, disk, space, cacheDir, log };
   const manifests = new Manifests({ ...common, store, hash, keyHash });

@@ -255,10 +255,17 @@ export interface StatusResult {
     /** Bytes on disk that are never evicted, and the paths that were pinned. */
     pinned_bytes: number;
     pins: number;
-    /** The cache disk refuses writes: bytes go from origin to reader. */
+    /** The cache disk refuses writes, or is full: bytes go from origin to reader. */
     degraded: boolean;
     /** Since when, in ms since 1970; null while it takes writes. */
     degraded_since_ms: number | null;
+    /**
+     * What keeps new bytes from being cached, or may do so soon: `high` from 90 % of the disk in use,
+     * by whomever; `evicting` from 95 %; `full` from 99 %; `refusing`: writes fail.
+     */
+    disk_state: "ok" | "high" | "evicting" | "full" | "refusing";
+    /** The part of the disk in use, in [0, 1]; null where it does not tell. */
+    disk_used_ratio: number | null;
   };
   /** Since the daemon started. `passthrough`: opens whose reads the kernel answers by itself. */
   reads: { from_cache_bytes: number; from_origin_bytes: number; passthrough_opens: number };

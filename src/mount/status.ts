@@ -69,8 +69,10 @@ export function statusOf({ cache, scans, clock, daemon }: StatusParts, pins: Pin
       extent_bytes: store.stats().extentBytes,
       pinned_bytes: totals.pinnedBytes,
       pins: pins.size,
+      disk_state: disk.state === "degraded" ? "refusing" : space.look(),
       degraded: !disk.writable,
-      degraded_since_ms: disk.degradedSinceMs,
+      disk_used_ratio: space.usedRatio ?? null,
+      degraded_since_ms: disk.degradedSinceMs ?? space.fullSinceMs,
     },
     reads: {
       from_cache_bytes: (counters?.cacheBytes ?? 0) + mainBytes.cacheBytes,

@@ -34,9 +34,6 @@ const SHARE_AFTER = 0.9375;
 /** Most that is evicted beyond what is needed, in bytes; see {@linkcode extraBytes}. */
 const EXTRA_BYTES_MAX = 32 * 1024 * 1024;
 
-/** Least that stays free on the cache's disk, in bytes; on a small disk 1/64 of it. */
-const DISK_FREE_BYTES_MIN = 64 * 1024 * 1024;
-
 /** When and how an item was used. Times are s since 1970. */
 export interface Usage {
   /** When it came into the cache. */
@@ -101,30 +98,6 @@ export function chooseDemotions<T extends { readonly diskBytes: number }>(
   const needBytes = segmentBytes - limitBytes * share * SHARE_AFTER;
   const bounded = Iterator.from(oldestFirst).take(max);
   return chooseVictims(bounded, { needBytes, extraBytes: 0 });
-}
-
-/** The disk that holds the cache, in bytes. */
-export interface DiskBytes {
-  totalBytes: number;
-  freeBytes: number;
-}
-
-/**
- * How much the cache may take: its limit less a margin for what grows between two measurements, and
- * never so much that the disk itself gets full. Watermarks (issue 4) belong here.
- */
-export function bytesAllowed(
-  { limitBytes, usedBytes, disk }: {
-    limitBytes: number;
-    usedBytes: number;
-    /** undefined where the disk does not tell. */
-    disk: DiskBytes | undefined;
-  },
-): number {
-  const byLimit = limitBytes - marginBytes(limitBytes);
-  if (!disk) return byLimit;
-  const keepFree = Math.min(DISK_FREE_BYTES_MIN, Math.floor(disk.totalBytes / 64));
-  return Math.min(byLimit, usedBytes + disk.freeBytes - keepFree);
 }
 
 /**

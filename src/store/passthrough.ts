@@ -46,6 +46,10 @@ export class CacheDisk {
   #state: DiskState = "writable";
   #triedAt = -Infinity;
   #degradedSinceMs: number | null = null;
+  /** Whether it was for want of room that it refused last. */
+  #lacksRoom = false;
+  /** Whether it is so full that nothing is to be kept (`Space.level`), though it takes writes. */
+  isFull: () => boolean = () => false;
 
   constructor({ cacheDir, clock, log }: { cacheDir: string; clock: Clock; log: Log }) {
     this.#cacheDir = cacheDir;
@@ -63,8 +67,9 @@ export class CacheDisk {
     return this.#degradedSinceMs;
   }
 
+  /** Whether anything can be kept now. */
   get writable(): boolean {
-    return this.#state === "writable";
+    return this.#state === "writable" && !this.isFull();
   }
 
   /**
@@ -75,7 +80,7 @@ export class CacheDisk {
    */
   failed(op: string, subject: string, errno: number): MusicfsError {
     const error = diskError({ op, subject, errno });
-    if (!isOurs(errno)) this.#degrade(error);
+    if (!isOurs(errno)) this.#degrade(error, errno);
     return error;
   }
 
@@ -99,6 +104,7 @@ export class CacheDisk {
     this.#triedAt = now;
     const errno = this.#tryWriting();
     if (errno !== 0) {
+      this.#lacksRoom = isFull(errno);
       this.#log.debug("The cache disk still refuses writes", { cacheDir: this.#cacheDir, errno });
       return false;
     }
@@ -108,8 +114,23 @@ export class CacheDisk {
     return true;
   }
 
-  #degrade(error: MusicfsError): void {
+  /** Has the next `probe` try at once: somebody says that the disk is well again. */
+  probeSoon(): void {
+    this.#triedAt = -Infinity;
+  }
+
+  /**
+   * Probes what is due. To be called every few seconds while nothing is written, so that the state
+   * is what it says. Where room was all that lacked, and there is some, it is tried before its time.
+   */
+  keepWatch({ hasRoom }: { hasRoom: boolean }): void {
+    if (this.#lacksRoom && hasRoom) this.probeSoon();
+    this.probe();
+  }
+
+  #degrade(error: MusicfsError, errno: number): void {
     this.#triedAt = this.#clock.monotonic();
+    this.#lacksRoom = isFull(errno);
     if (this.#state === "degraded") return;
     this.#state = "degraded";
     this.#degradedSinceMs = this.#clock.now();

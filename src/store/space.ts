@@ -2,23 +2,25 @@ import { setImmediate } from "node:timers/promises";
 import type { Clock } from "../base/clock.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { cString, errno, type FilesystemStatus, libc, statFilesystem } from "../base/posix.ts";
+import { cString, errno, type FilesystemStatus, libc } from "../base/posix.ts";
 import type { CacheIndex, CacheItem, ItemKind, ItemName } from "./cache_index.ts";
 import { diskBytesOf, nameOf } from "./cache_item.ts";
 import type { Index } from "./index.ts";
 import { itemPath } from "./layout.ts";
 import {
-  bytesAllowed,
   chooseDemotions,
   chooseVictims,
   extraBytes,
+  marginBytes,
   PROTECTED_SHARE,
   SEGMENT,
   type Segment,
   TAGS_SHARE,
 } from "./lru_eviction.ts";
 import { Overhead } from "./overhead.ts";
+import { DiskWatch } from "./disk_watch.ts";
 import { diskError } from "./passthrough.ts";
+import type { DiskLevel } from "./watermarks.ts";
 
 /** Items evicted, demoted or counted between two turns of the event loop. */
 const TURN_ITEMS = 512;
@@ -78,14 +80,10 @@ export class Space {
   readonly #cacheIndex: CacheIndex;
   readonly #overhead: Overhead;
   readonly #log: Log;
-  readonly #disk: () => FilesystemStatus | number;
+  readonly #disk: DiskWatch;
   readonly #listeners = new Set<EvictListener>();
   #trim: Trim | undefined;
   #limitBytes: number;
-  /** As of the last measurement. */
-  #diskStatus: FilesystemStatus | undefined;
-  /** Written since then. */
-  #written = 0;
 
   constructor(options: SpaceOptions) {
     const { cacheDir, index, cacheIndex, clock, log, limitBytes } = options;
@@ -94,9 +92,8 @@ export class Space {
     this.#cacheIndex = cacheIndex;
     this.#log = log;
     this.#limitBytes = limitBytes;
-    this.#disk = options.disk ?? ((): FilesystemStatus | number => statFilesystem(cacheDir));
     this.#overhead = new Overhead({ cacheDir, index, clock });
-    this.#askDisk();
+    this.#disk = new DiskWatch({ cacheDir, clock, log, disk: options.disk });
   }
 
   get limitBytes(): number {
@@ -107,6 +104,26 @@ export class Space {
   usedBytes(): number {
     const { chunkDiskBytes, extentDiskBytes } = this.#cacheIndex.totals();
     return chunkDiskBytes + extentDiskBytes + this.#overhead.bytes;
+  }
+
+  /** How full the disk is, by whomever. At `full`, `reserve` keeps nothing new. */
+  get level(): DiskLevel {
+    return this.#disk.level;
+  }
+
+  /** When the disk was seen to be full, in ms since 1970; null while it is not. */
+  get fullSinceMs(): number | null {
+    return this.#disk.fullSinceMs;
+  }
+
+  /** The part of the disk that is in use; undefined where the disk does not tell. */
+  get usedRatio(): number | undefined {
+    return this.#disk.usedRatio;
+  }
+
+  /** Looks at the disk, at most once a second; to be called now and then while nothing is written. */
+  look(): DiskLevel {
+    return this.#disk.look();
   }
 
   /** Takes effect with the next `reserve` or `evictTo`. */
@@ -138,15 +155,18 @@ export class Space {
   /**
    * Makes room for `diskBytes` that are written, and recorded in the `CacheIndex`, right after.
    *
-   * Never evicts `keep`: what is being written to, nor what is pinned. Not to be called within a transaction: files go
-   * at once, and their records would come back with it. Throws `full` when there is nothing left to
-   * evict, and `unavailable` if files cannot be deleted.
+   * Never evicts `keep`: what is being written to, nor what is pinned. Not to be called within a
+   * transaction: files go at once, and their records would come back with it. Throws `full` when
+   * there is nothing left to evict or the disk is at `full`, and `unavailable` if files cannot be
+   * deleted.
    */
   reserve(diskBytes: number, { keep }: { keep?: ItemName } = {}): void {
     const needBytes = diskBytesOf(diskBytes);
-    if (this.#overhead.wrote(needBytes)) this.#askDisk();
+    if (this.#overhead.wrote(needBytes)) this.#disk.ask();
+    this.#disk.look();
     if (this.#over(needBytes) > 0) this.#makeRoom(needBytes, keep);
-    this.#written += needBytes;
+    if (this.#disk.lacking(needBytes) > 0) this.#giveBack(needBytes, keep);
+    this.#disk.wrote(needBytes);
   }
 
   /**
@@ -176,7 +196,7 @@ export class Space {
     { dryRun = false, signal }: { dryRun?: boolean; signal?: AbortSignal } = {},
   ): Promise<Evicted> {
     this.#overhead.measure();
-    this.#askDisk();
+    this.#disk.ask();
     const evicted: Evicted = { chunks: 0, chunkBytes: 0, extents: 0, extentBytes: 0 };
     if (dryRun) {
       await this.#countTo(targetBytes, evicted, signal);
@@ -196,25 +216,14 @@ export class Space {
     }
   }
 
-  /** How many bytes too many there are once `needBytes` more are written. */
+  /** How many bytes too many there are for the limit once `needBytes` more are written. */
   #over(needBytes: number): number {
-    const usedBytes = this.usedBytes();
-    const status = this.#diskStatus;
-    const disk = status &&
-      { totalBytes: status.totalBytes, freeBytes: status.freeBytes - this.#written };
-    return usedBytes + needBytes -
-      bytesAllowed({ limitBytes: this.#limitBytes, usedBytes, disk });
+    return this.usedBytes() + needBytes + marginBytes(this.#limitBytes) - this.#limitBytes;
   }
 
   /** By what is there, where a small disk holds the cache below its limit. */
   #extraBytes(): number {
     return extraBytes(Math.min(this.#limitBytes, this.usedBytes()));
-  }
-
-  #askDisk(): void {
-    const status = this.#disk();
-    this.#diskStatus = typeof status === "number" ? undefined : status;
-    this.#written = 0;
   }
 
   *#evictable(keep?: ItemName): Iterable<CacheItem> {
@@ -249,7 +258,7 @@ export class Space {
       const victims = this.#evict(() => chooseVictims(this.#evictable(keep), bytes));
       if (victims.length === 0) throw this.#full(needBytes);
       this.#overhead.measureIndex();
-      this.#askDisk();
+      this.#disk.ask();
     }
   }
 
@@ -318,6 +327,36 @@ export class Space {
       await setImmediate();
       signal?.throwIfAborted();
     }
+  }
+
+  /**
+   * Gives the disk back what it lacks below its watermark: bit by bit, because a large cache takes
+   * long to delete, but more than `needBytes` each time.
+   */
+  #giveBack(needBytes: number, keep: ItemName | undefined): void {
+    const wanted = Math.min(
+      this.#disk.lacking(needBytes),
+      2 * needBytes + extraBytes(this.#limitBytes),
+    );
+    // So little that the disk is not one moment nearly full and the next one not.
+    const spare = Math.min(this.#disk.keepFreeBytes / 8, this.#extraBytes());
+    const bytes = { needBytes: wanted, extraBytes: spare };
+    this.#demote();
+    const victims = this.#evict(() => chooseVictims(this.#evictable(keep), bytes));
+    this.#overhead.measureIndex();
+    this.#disk.ask();
+    if (this.level === "full") throw this.#diskFull();
+    const isEnough = freedBytes(victims) >= needBytes || this.#disk.lacking(needBytes) <= 0;
+    if (!isEnough) throw this.#full(needBytes);
+  }
+
+  #diskFull(): MusicfsError {
+    return new MusicfsError(
+      "full",
+      `Cannot keep anything new in ${this.#cacheDir}: its disk is full, and what could be evicted ` +
+        "was not enough. Free space on it",
+      { op: "space.reserve", subject: this.#cacheDir },
+    );
   }
 
   #full(needBytes: number): MusicfsError {

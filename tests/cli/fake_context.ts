@@ -99,6 +99,8 @@ export const STATUS: StatusResult = {
     pins: 2,
     degraded: false,
     degraded_since_ms: null,
+    disk_state: "ok",
+    disk_used_ratio: 0.5,
   },
   reads: { from_cache_bytes: 5 * 2 ** 30, from_origin_bytes: 2 ** 30, passthrough_opens: 0 },
   open_handles: 3,

@@ -1,4 +1,4 @@
-import { silentLog } from "../../src/base/log.ts";
+import { type Log, silentLog } from "../../src/base/log.ts";
 import type { FilesystemStatus } from "../../src/base/posix.ts";
 import { type ChunkHash, openChunkHash } from "../../src/chunking/chunk_hash.ts";
 import { CacheIndex, type ItemKind } from "../../src/store/cache_index.ts";
@@ -44,6 +44,7 @@ export interface CacheOptions {
   clock?: VirtualClock;
   /** Free and total bytes of the disk; default: endless. */
   disk?: () => FilesystemStatus | number;
+  log?: Log;
 }
 
 /** Opens a cache in a fresh folder, unless one is given. */
@@ -54,7 +55,7 @@ export async function openCache(options: CacheOptions = {}): Promise<CacheFixtur
   const cacheDir = options.cacheDir ?? dir?.path ?? "";
   const { limitBytes = 2 ** 30, index = new MemoryIndex(), clock = new VirtualClock() } = options;
   const hash = await openChunkHash("xxh128");
-  const log = silentLog;
+  const log = options.log ?? silentLog;
   const cacheIndex = new CacheIndex(index, clock);
   const parts = { cacheDir, index: index as Index, cacheIndex, clock, log };
   const space = new Space({ ...parts, limitBytes, disk: options.disk ?? (() => -1) });

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import assert from "node:assert/strict";
 import {
-  bytesAllowed,
   chooseDemotions,
   chooseVictims,
   extraBytes,
@@ -72,20 +71,6 @@ Deno.test("used() protects a track that is played in a loop shorter than a sessi
   let item = { since: 0, lastUse: 0, segment: SEGMENT.probation as Segment };
   for (let now = 0; now <= 600; now += 180) item = used(item, now);
   assert.equal(item.segment, SEGMENT.protected);
-});
-
-Deno.test("bytesAllowed() never lets the cache fill its disk", () => {
-  const bytes = fc.integer({ min: 0, max: 2 ** 40 });
-  fc.assert(fc.property(bytes, bytes, bytes, bytes, (limitBytes, usedBytes, free, other) => {
-    const disk = { totalBytes: usedBytes + free + other, freeBytes: free };
-    const allowed = bytesAllowed({ limitBytes, usedBytes, disk });
-    assert.ok(allowed <= limitBytes - marginBytes(limitBytes));
-    assert.ok(allowed <= usedBytes + free);
-    assert.equal(
-      bytesAllowed({ limitBytes, usedBytes, disk: undefined }),
-      limitBytes - marginBytes(limitBytes),
-    );
-  }));
 });
 
 Deno.test("extraBytes() and marginBytes() leave most of any limit for music", () => {

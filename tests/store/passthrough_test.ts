@@ -63,6 +63,30 @@ Deno.test("CacheDisk tells once that it is degraded, and once that it is well", 
   assert.deepEqual(said, ["warning", "info"]);
 });
 
+Deno.test("CacheDisk.keepWatch() tries a disk that was full as soon as it has room, others in a minute", async () => {
+  await using dir = await tempDir("probe");
+  const clock = new VirtualClock();
+  const disk = new CacheDisk({ cacheDir: dir.path, clock, log: silentLog });
+  disk.failed("test.write", "a file", 28);
+  disk.keepWatch({ hasRoom: false });
+  assert.equal(disk.state, "degraded");
+  disk.keepWatch({ hasRoom: true });
+  assert.equal(disk.state, "writable");
+
+  disk.failed("test.write", "a file", 30);
+  disk.keepWatch({ hasRoom: true });
+  assert.equal(disk.state, "degraded");
+  await clock.advance(60_000);
+  disk.keepWatch({ hasRoom: true });
+  assert.equal(disk.state, "writable");
+});
+
+Deno.test("CacheDisk.writable is false while it is too full to keep anything", () => {
+  const disk = new CacheDisk({ cacheDir: "/none", clock: new VirtualClock(), log: silentLog });
+  disk.isFull = () => true;
+  assert.deepEqual([disk.state, disk.writable, disk.probe()], ["writable", false, true]);
+});
+
 Deno.test("diskError() says what to do", () => {
   const full = diskError({ op: "test.write", subject: "chunk ab", errno: 28 });
   assert.equal(

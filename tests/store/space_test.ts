@@ -1,13 +1,9 @@
 import fc from "fast-check";
 import assert from "node:assert/strict";
-import type { FilesystemStatus } from "../../src/base/posix.ts";
 import { PROMOTE_AFTER_S, SEGMENT } from "../../src/store/lru_eviction.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { sweep } from "../../src/store/sweep.ts";
 import { forEachFault } from "../support/faults.ts";
-import { CacheIndex } from "../../src/store/cache_index.ts";
-import { MemoryIndex } from "../support/memory_index.ts";
-import { VirtualClock } from "../support/virtual_clock.ts";
 import { type CacheFixture, openCache } from "./cache_fixture.ts";
 
 const MIB = 1024 * 1024;
@@ -282,26 +278,6 @@ Deno.test("Space.setLimit() holds from the next write on", async () => {
   cache.space.setLimit(6 * MIB);
   cache.put(100, 262_144);
   assert.ok(cache.diskUsage() <= 6 * MIB);
-});
-
-Deno.test("Space.reserve() evicts when the disk is nearly full of others' files", async () => {
-  const totalBytes = 6400 * MIB;
-  let othersBytes = 6300 * MIB;
-  const index = new MemoryIndex();
-  const clock = new VirtualClock();
-  const disk = (): FilesystemStatus => {
-    const { chunkDiskBytes } = new CacheIndex(index, clock).totals();
-    const freeBytes = totalBytes - othersBytes - chunkDiskBytes;
-    return { type: 0, blockBytes: 4096, totalBytes, freeBytes };
-  };
-  await using cache = await openCache({ disk, index, clock });
-  for (let seed = 0; seed < 40; seed += 1) cache.put(seed, 262_144);
-  assert.equal(cache.cacheIndex.totals().chunks, 40);
-  cache.cacheIndex.flush();
-  othersBytes += 30 * MIB;
-  for (let seed = 100; seed < 105; seed += 1) cache.put(seed, 262_144);
-  const { chunks } = cache.cacheIndex.totals();
-  assert.ok(chunks > 1 && chunks < 24, `${chunks}`);
 });
 
 Deno.test("Space.reserve() leaves records without files, not files without records, when it is cut short", async () => {

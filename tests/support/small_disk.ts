@@ -3,8 +3,8 @@ import { tempDir } from "./temp_dir.ts";
 /** A filesystem of its own that can be filled to the last byte. Needs root. */
 export interface SmallDisk extends AsyncDisposable {
   readonly path: string;
-  /** Takes all the space that is left. */
-  fill(): Promise<void>;
+  /** Takes all the space that is left but for so many bytes; default: to the last byte. */
+  fill(leaveBytes?: number): Promise<void>;
   /** Gives back what `fill` took. */
   free(): Promise<void>;
   /** Makes it read-only, or writable again. */
@@ -18,9 +18,11 @@ export async function smallDisk(bytes: number): Promise<SmallDisk> {
   const filler = `${dir.path}/filler`;
   return {
     path: dir.path,
-    async fill(): Promise<void> {
+    async fill(leaveBytes = 0): Promise<void> {
       using file = await Deno.open(filler, { create: true, append: true });
       for (const size of [65_536, 4096]) await fillBy(file, size);
+      const { size } = await file.stat();
+      await file.truncate(Math.max(0, size - leaveBytes));
     },
     free: () => Deno.remove(filler),
     remount: (mode) => run("mount", "-o", `remount,${mode}`, dir.path),
