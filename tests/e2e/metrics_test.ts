@@ -41,6 +41,10 @@ testWith(
     const socket = `${dir.path}/metrics.sock`;
     const args = ["--cache", "on", "--max-size", "12M", "--metrics", `unix:${socket}`];
     await using daemon = await startDaemon({ dir: dir.path, origins: [origin], args });
+    await eventually(() => daemon.log.includes("Figures are served"), {
+      ms: MS_MAX,
+      what: `figures; the daemon wrote ${daemon.log}`,
+    });
     const scanned = "musicfs_scan_last_complete_timestamp_seconds";
     await eventually(async () => (await figuresAt(socket)).has(scanned), {
       ms: MS_MAX,

@@ -95,7 +95,7 @@ Deno.test("MetricsServer's socket is its user's alone, replaces a dead one's, an
     await using _first = first;
     await eventually(() => told.length > 0, LIMIT);
     assert.deepEqual(told, ["info Figures are served"]);
-    assert.equal((Deno.statSync(path).mode ?? 0) & 0o777, 0o600);
+    assert.equal(((await Deno.stat(path)).mode ?? 0) & 0o777, 0o600);
     assert.equal(await askSocket(path), "m 1\n");
     const [second, refused] = start();
     await using _second = second;
