@@ -2,6 +2,10 @@ import { run } from "./process.ts";
 
 /** One line of `/proc/self/mountinfo`. */
 export interface Mount {
+  /** Unique among the mounts that are there; another one for each mount made. */
+  id: number;
+  /** `major:minor`; the minor is the connection's name below `/sys/fs/fuse/connections`. */
+  device: string;
   mountpoint: string;
   /** As `fuse.musicfs`. */
   type: string;
@@ -18,6 +22,8 @@ export function mounts(pid: number | "self" = "self"): Mount[] {
     const fields = before.split(" ");
     const [type = "", source = ""] = after.split(" ");
     return {
+      id: Number(fields[0]),
+      device: fields[2] ?? "",
       mountpoint: unescaped(fields[4] ?? ""),
       type,
       source,
