@@ -14,8 +14,11 @@ import { hookName, keepHook } from "./hooks.ts";
 import { keepPins } from "./keep_pins.ts";
 import type { Pins } from "./pins.ts";
 import { selfCommand } from "./self_command.ts";
+import { keepStatus } from "./status_line.ts";
 import { SupervisedTasks } from "./supervised.ts";
+import { sdNotify } from "./systemd.ts";
 import { WatchedOrigins } from "./watch_origins.ts";
+import { keepWatchdog, mountAnswers, watchdogLimitMs } from "./watchdog.ts";
 
 /** How often the disk is looked at, last uses are written and lists without chunks dropped, in ms. */
 const FLUSH_MS = 5_000;
@@ -45,6 +48,7 @@ export interface BackgroundParts {
 export function startBackgroundTasks(parts: BackgroundParts): SupervisedTasks {
   const { cache, pins, clock, log } = parts;
   const tasks = new SupervisedTasks(clock, log);
+  tellSystemd(parts, tasks);
   // Before the first scan, which they are to hear of.
   for (const hook of cache.config.hooks) {
     tasks.start(`hook ${hookName(hook)}`, (signal) => keepHook(hook, { ...parts, signal }));
@@ -64,6 +68,24 @@ export function startBackgroundTasks(parts: BackgroundParts): SupervisedTasks {
   cache.health.start();
   if (cache.opened.probeLater) tasks.start("probe", () => probeIndex(parts));
   return tasks;
+}
+
+/** Status and watchdog, as far as systemd wants to hear of them. */
+function tellSystemd(parts: BackgroundParts, tasks: SupervisedTasks): void {
+  const { mountpoint, environment, clock } = parts;
+  const socket = environment["NOTIFY_SOCKET"];
+  if (!socket) return;
+  const notify = (state: string): boolean => sdNotify(state, { socket });
+  const tell = (line: string): boolean => notify(`STATUS=${line}`);
+  tasks.start(
+    "status",
+    (signal) => keepStatus({ ...parts, tasks: tasks.states, tell, signal }),
+  );
+  const limitMs = watchdogLimitMs(environment, Deno.pid);
+  if (limitMs === undefined) return;
+  const ask = (ms: number): Promise<boolean> => mountAnswers(mountpoint, { ms, clock });
+  const ping = (): boolean => notify("WATCHDOG=1");
+  tasks.start("watchdog", (signal) => keepWatchdog({ ...parts, limitMs, ask, ping, signal }));
 }
 
 async function flushRegularly(

@@ -204,7 +204,8 @@ async function statfsInChild(
   return undefined;
 }
 
-function leaveBehind(child: Deno.ChildProcess): void {
+/** Tells a child to end and waits for it no longer: in a request to a dead daemon it cannot. */
+export function leaveBehind(child: Deno.ChildProcess): void {
   child.unref();
   try {
     child.kill("SIGKILL");
