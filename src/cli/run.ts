@@ -117,7 +117,8 @@ async function runConfigured(
   const options = { config, context, log, json: parsed.json };
   if (parsed.command === "status") {
     const { runStatus } = await import("./status_command.ts");
-    return await runStatus({ ...options, mountpoint: parsed.mountpoint });
+    const { mountpoint, watch, interval } = parsed;
+    return await runStatus({ ...options, mountpoint, watch, interval });
   }
   if (parsed.command === "events") {
     const { runEvents } = await import("./events_command.ts");

@@ -153,9 +153,15 @@ function cacheFamilies({ evictions }: MetricParts, { cache, index }: StatusResul
     gauge(["musicfs_cache_referenced_bytes", "What the chunks would take without deduplication"], [
       { value: cache.referenced_bytes },
     ]),
-    gauge(["musicfs_cache_degraded", "1 while the cache disk refuses writes"], [
+    gauge(["musicfs_cache_degraded", "1 while nothing more is cached: the disk refuses writes"], [
       { value: Number(cache.degraded) },
     ]),
+    gauge(
+      ["musicfs_cache_disk_used_ratio", "The part of the cache's disk that is in use, by all"],
+      [
+        ...(cache.disk_used_ratio === null ? [] : [{ value: cache.disk_used_ratio }]),
+      ],
+    ),
     gauge(["musicfs_index_damaged", "1 if the next start will make the index anew"], [
       { value: Number(index.state === "damaged") },
     ]),
