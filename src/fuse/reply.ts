@@ -41,6 +41,20 @@ const STATX_BASIC = 0x7ff;
 
 const encoder = new TextEncoder();
 
+/** A whole reply that says no to the request with this `unique`; `errno` is positive. */
+export function errorReply(
+  unique: { low: number; high: number },
+  errno: number,
+): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(OUT_HEADER_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, OUT_HEADER_BYTES, true);
+  view.setInt32(4, -errno, true);
+  view.setUint32(8, unique.low, true);
+  view.setUint32(12, unique.high, true);
+  return bytes;
+}
+
 /**
  * One reply after another, laid out in one buffer: the header, then the body from byte 16 on.
  *

@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { failpoint } from "../base/failpoint.ts";
 import { FUSE_READ_BYTES_MAX } from "../base/limits.ts";
 import { checked, libc, O_NONBLOCK, O_RDWR } from "../base/posix.ts";
 import { ERRNO } from "./errno.ts";
@@ -53,6 +54,8 @@ export interface SessionOptions {
   passthrough: boolean;
   /** Bytes that the kernel may read ahead of a reader. */
   readAheadBytes: number;
+  /** Where the `unique` of the request in hand is noted, in two halves: others see what was lost. */
+  inHand: Uint32Array;
   /** With more than one, a request that is about to come may be waited for without sleeping. */
   cores: number;
 }
@@ -141,9 +144,22 @@ class Session {
   }
 
   #handle(length: number): void {
-    const { operations, reply, hooks, clock } = this.#options;
     const request = new DataView(this.#request.buffer, 0, length);
     const opcode = request.getUint32(4, true);
+    this.#takeInHand(request.getUint32(8, true), request.getUint32(12, true));
+    failpoint("fuse.request");
+    this.#answer(request, opcode);
+    this.#takeInHand(0, 0);
+  }
+
+  #takeInHand(uniqueLow: number, uniqueHigh: number): void {
+    const { inHand } = this.#options;
+    inHand[0] = uniqueLow;
+    inHand[1] = uniqueHigh;
+  }
+
+  #answer(request: DataView, opcode: number): void {
+    const { operations, reply, hooks, clock } = this.#options;
     if (opcode === OPCODE.INIT) return this.#initialize(request);
     if (opcode === OPCODE.INTERRUPT) {
       const at = IN_HEADER_BYTES;
@@ -166,7 +182,7 @@ class Session {
     if (answer > 0) {
       this.#send(answer);
       if (opcode === OPCODE.READ) hooks.answeredRead(request, clock.monotonic() - readAt);
-    } else if (answer === DEFERRED) hooks.deferred(this.#request.slice(0, length));
+    } else if (answer === DEFERRED) hooks.deferred(this.#request.slice(0, request.byteLength));
   }
 
   #initialize(request: DataView): void {

@@ -50,6 +50,11 @@ export interface CacheOptions {
    * only an earlier mount could ask for is forgotten. A command leaves both as they are.
    */
   forMount: boolean;
+  /**
+   * The epoch of the index behind a mount that is taken over: where the index is still the same,
+   * nothing is forgotten.
+   */
+  takenOver?: string | undefined;
   /** From `openAhead`, and its owner's from then on; default: opened now. */
   raw?: Promise<RawOrigins>;
 }
@@ -144,7 +149,8 @@ export async function openCache(config: Config, options: CacheOptions): Promise<
     const tracks = rebuildNamespace({ index, manifests, origins: identities, nowMs: clock.now() });
     if (tracks > 0) log.info("The index was made again from what is cached", { tracks });
   }
-  if (options.forMount) await library.beginMount();
+  const goesOn = !opened.created && index.epoch === options.takenOver;
+  if (options.forMount && !goesOn) await library.beginMount();
   const owned = stack.move();
   return {
     ...stored,

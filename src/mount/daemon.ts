@@ -3,7 +3,6 @@ import { within } from "../base/concurrency.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
-import { LogTally } from "../base/log_tally.ts";
 import { unmountFuse } from "../fuse/device.ts";
 import { ERRNO } from "../fuse/errno.ts";
 import { localFolder } from "../origins/open.ts";
@@ -14,25 +13,26 @@ import type { Config } from "./config.ts";
 import { serveControl } from "./control.ts";
 import { CONTROL_SOCKET } from "./control_protocol.ts";
 import { serveMetrics } from "./daemon_metrics.ts";
-import { directRootsOf } from "./direct_roots.ts";
 import { EventStreams } from "./event_streams.ts";
+import { enter, type EnterOptions } from "./enter.ts";
 import { catchFaults } from "./faults.ts";
-import { checkFirstSight } from "./first_sight.ts";
-import { FuseMount, loadFuseWorker } from "./fuse_mount.ts";
-import { holdOpen } from "./hold_open.ts";
-import { hasStaleListings } from "./kernel_release.ts";
-import { acquireLock } from "./lock.ts";
+import { FdStore, listenDescriptor } from "./fd_store.ts";
+import { FuseMount } from "./fuse_mount.ts";
+import { acquireLock, type LockInfo } from "./lock.ts";
 import { canonicalMountpoint } from "./mountpoint.ts";
-import { checkMountpoint } from "./mountpoint_check.ts";
-import { kernelReadAheadBytes, raiseReadAhead } from "./read_ahead_setting.ts";
+import { LogTally } from "../base/log_tally.ts";
 import type { RawOrigins } from "./open_ahead.ts";
 import { Pins } from "./pins.ts";
 import { registerDaemon, registryPlace } from "./registry.ts";
 import { ScanRuns } from "./scan_runs.ts";
-import { removeSession, writeSession } from "./session_file.ts";
-import { servingDaemon } from "./status.ts";
-import { StopSignal } from "./stop_signal.ts";
+import { type MadeMount, startMount } from "./start_mount.ts";
+import { loadFuseWorker } from "./serving_worker.ts";
+import { removeSession } from "./session_file.ts";
+import type { ServingDaemon } from "./status.ts";
+import { type StopReason, StopSignal } from "./stop_signal.ts";
+import { SupervisorLink } from "./supervisor_link.ts";
 import { sdNotify } from "./systemd.ts";
+import { DeathCount, type Heritage, onceUnlocked } from "./takeover.ts";
 import { VERSION } from "./version.ts";
 
 /** How long readers' requests are waited for when the daemon stops, in ms. */
@@ -42,8 +42,8 @@ const DRAIN_MS_MAX = 5_000;
 const TASKS_MS_MAX = 2_000;
 const CLOSE_MS_MAX = 5_000;
 
-/** How long the kernel may believe names and attributes, in s; changes are pushed to it. */
-const TTL_S = 3600;
+/** How long answers that are on their way are waited for when a successor comes, in ms. */
+const LEAVE_MS_MAX = 500;
 
 /** What a daemon is given besides its configuration. */
 export interface DaemonOptions {
@@ -73,73 +73,193 @@ export async function runDaemon(config: Config, given: DaemonOptions): Promise<n
   const options = { ...given, log: tally };
   const { clock, log, env } = options;
   const mountpoint = canonicalMountpoint(options.mountpoint);
-  const notify = (state: string): boolean => sdNotify(state, { socket: env("NOTIFY_SOCKET") });
-  await using stack = new AsyncDisposableStack();
-  makeCacheFolder(config.cacheDir);
-  const pid = Deno.pid;
-  stack.use(acquireLock(config.cacheDir, { pid, supervisor_pid: null, mountpoint }));
-  const info = { pid, cache_dir: config.cacheDir, mountpoint };
-  stack.use(registerDaemon(info, registryPlace(env)));
-  const roots = config.origins.map(({ url }) => localFolder(url)).filter((root) =>
+  const { cacheDir } = config;
+  const supervisor = SupervisorLink.open({ ...options, mountpoint, args: Deno.args });
+  const holder = supervisor ?? FdStore.open(env, Deno.pid);
+  const inherited = supervisor ? supervisor.inherited : listenDescriptor(env, Deno.pid);
+  forgetListening();
+  makeCacheFolder(cacheDir);
+  await using owned = new AsyncDisposableStack();
+  const lockInfo = (parent: number | null): LockInfo => ({
+    pid: Deno.pid,
+    supervisor_pid: parent,
+    mountpoint,
+  });
+  const take = async <T extends Disposable>(what: () => T): Promise<T> =>
+    owned.use(inherited === undefined ? what() : await onceUnlocked(what, clock));
+  const lock = await take(() => acquireLock(cacheDir, lockInfo(supervisor?.pid ?? null)));
+  if (supervisor) supervisor.onReplaced = (parent) => lock.update(lockInfo(parent));
+  const info = { pid: Deno.pid, cache_dir: cacheDir, mountpoint };
+  await take(() => registerDaemon(info, registryPlace(env)));
+  const folders = config.origins.map(({ url }) => localFolder(url)).filter((root) =>
     root !== undefined
   );
-  await checkMountpoint(mountpoint, { folders: [config.cacheDir, ...roots], clock });
+  const parts: EnterOptions = { mountpoint, cacheDir, folders, holder, clock, log };
+  const entered = await enter(inherited, parts);
+  if ("exitCode" in entered) return entered.exitCode;
+  const { heritage } = entered;
+  const { reason, isLeft } = await serve(config, { options, parts, tally, supervisor, heritage });
+  // A successor waits for the locks: they go with the last thread that could still read a request.
+  if (isLeft) owned.move();
+  return reason === "fault" ? 1 : 0;
+}
+
+/** systemd's passing of descriptors is for this process, not for the hooks that it starts. */
+function forgetListening(): void {
+  for (const name of ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]) Deno.env.delete(name);
+}
+
+/** How a daemon's service ended. */
+interface Served {
+  reason: StopReason;
+  /** Whether the mount was left to a successor. */
+  isLeft: boolean;
+}
+
+/** Serves the mount from the opening of the cache until the end. */
+async function serve(
+  config: Config,
+  { options, parts, tally, supervisor, heritage }: {
+    options: DaemonOptions;
+    parts: EnterOptions;
+    tally: LogTally;
+    supervisor: SupervisorLink | undefined;
+    heritage: Heritage | undefined;
+  },
+): Promise<Served> {
+  const { clock, log } = options;
+  const { holder } = parts;
+  await using stack = new AsyncDisposableStack();
   const stop = stack.use(new StopSignal(log, () => Deno.exit(1)));
-  stack.use(catchFaults({ log, stop, giveUp: () => giveUp(mountpoint) }));
+  stack.use(catchFaults({ log, stop, giveUp: () => giveUp(parts) }));
   // Never terminated: that of a thread which blocks in a system call would never end.
   const worker = loadFuseWorker();
-  const cache = stack.use(await openCache(config, { ...options, forMount: true }));
-  await checkFirstSight(cache, clock);
-  cache.library.adoptPublished();
-  const mount = await startMount(cache, { mountpoint, worker, options });
+  const deaths = new DeathCount(parts.cacheDir, { clock, log });
+  const heir = heritage && { ...heritage, session: await deaths.begin(heritage.session) };
+  failpoint("daemon.takeover");
+  const takenOver = heir?.session.epoch;
+  const cache = stack.use(await openCache(config, { ...options, forMount: true, takenOver }));
+  const made = await startMount(cache, { worker, heritage: heir, parts, options });
+  const { mount, session } = made;
+  const attended = await attend(cache, { made, parts, options, tally, supervisor, stop });
+  stack.use(attended);
   stop.onHangup = () => reload(cache, options);
-  const scans = new ScanRuns(cache, clock);
-  const stopping = new AbortController();
-  stack.defer(() => stopping.abort(new DOMException("musicfs is stopping", "AbortError")));
-  const daemon = servingDaemon({ mount, mountpoint, startedMs: clock.monotonic(), tally });
-  const pins = Pins.open(config.cacheDir, log);
-  const about = { pid, mountpoint, version: VERSION };
-  const events = new EventStreams({ cache, scans, clock, daemon: about });
-  const commands = cacheCommands({ cache, scans, pins, clock, signal: stopping.signal, daemon });
-  stack.use(
-    await serveControl({
-      path: `${config.cacheDir}/${CONTROL_SOCKET}`,
-      commands: { ...commands, unmount: () => Promise.resolve(stop.stop("unmount")) },
-      streams: { events: events.stream.bind(events) },
-      log,
-    }),
-  );
-  stack.use(serveMetrics(config.metrics, { cache, scans, pins, clock, daemon, log }));
   stopWith(mount, { stop, log });
-  log.info(`Mounted at ${mountpoint}`, { cache: config.cacheDir, pid });
-  notify(`READY=1\nSTATUS=Mounted at ${mountpoint}`);
-  const environment = Deno.env.toObject();
-  const parts = { cache, scans, pins, mountpoint, environment, clock, log };
-  const tasks = startBackgroundTasks(parts);
-  stack.use(tasks);
-  daemon.tasks = tasks.states;
+  if (heir) deaths.settle(session, attended.signal).catch(() => undefined);
 
   const reason = await stop.stopped;
   const began = clock.monotonic();
-  notify(`STOPPING=1\nSTATUS=Stopping: ${reason}`);
-  const told = events.stop(reason);
-  await within(tasks[Symbol.asyncDispose](), { ms: TASKS_MS_MAX, clock });
-  await told;
-  await mount.drain(DRAIN_MS_MAX);
-  if (reason !== "handover") {
+  // After a fault, too, if the descriptor is kept: a successor will do better.
+  const isLeft = reason === "handover" || (reason === "fault" && made.isHeld);
+  if (!isLeft) supervisor?.stopping();
+  await attended.end(reason);
+  if (isLeft) {
+    await mount.leave(LEAVE_MS_MAX);
+    if (reason === "handover") await deaths.forgive(session);
+  } else {
+    holder?.release();
+    await mount.drain(DRAIN_MS_MAX);
     await mount.unmount();
-    await removeSession(config.cacheDir);
+    await removeSession(parts.cacheDir);
   }
   const closed = stack.disposeAsync().then(() => true);
   if (!await within(closed, { ms: CLOSE_MS_MAX, clock })) {
     log.warning("Not everything came to an end in time; the next start looks after it");
   }
   log.info("Stopped", { reason, ms: Math.round(clock.monotonic() - began) });
-  return reason === "fault" ? 1 : 0;
+  return { reason, isLeft };
 }
 
-/** Takes the mount away as far as that can be done at once, and ends. */
-function giveUp(mountpoint: string): void {
+/** What goes on beside serving requests. */
+interface Attended extends AsyncDisposable {
+  /** Aborted when all of it is to end. */
+  signal: AbortSignal;
+  /** Ends what must have ended before the mount does; the rest ends with the disposal. */
+  end(reason: StopReason): Promise<void>;
+}
+
+/** Tells that the mount is there, listens to commands, and starts what goes on in the background. */
+async function attend(
+  cache: Cache,
+  { made, parts, options, tally, supervisor, stop }: {
+    made: MadeMount;
+    parts: EnterOptions;
+    options: DaemonOptions;
+    tally: LogTally;
+    supervisor: SupervisorLink | undefined;
+    stop: StopSignal;
+  },
+): Promise<Attended> {
+  const { clock, log, env } = options;
+  const { mountpoint, cacheDir } = parts;
+  const { mount } = made;
+  const notify = (state: string): boolean => sdNotify(state, { socket: env("NOTIFY_SOCKET") });
+  await using stack = new AsyncDisposableStack();
+  const stopping = new AbortController();
+  stack.defer(() => stopping.abort(new DOMException("musicfs is stopping", "AbortError")));
+  const scans = new ScanRuns(cache, clock);
+  const pins = Pins.open(cacheDir, log);
+  const about = { pid: Deno.pid, mountpoint, version: VERSION };
+  const events = new EventStreams({ cache, scans, clock, daemon: about });
+  const daemon: ServingDaemon = {
+    mount,
+    mountpoint,
+    startedMs: clock.monotonic(),
+    tally,
+    takeovers: made.session.takeovers,
+    supervisorPid: () => supervisor?.pid ?? null,
+    tasks: [],
+  };
+  const commands = cacheCommands({ cache, scans, pins, clock, signal: stopping.signal, daemon });
+  stack.use(
+    await serveControl({
+      path: `${cacheDir}/${CONTROL_SOCKET}`,
+      commands: { ...commands, unmount: () => Promise.resolve(stop.stop("unmount")) },
+      streams: { events: events.stream.bind(events) },
+      log,
+    }),
+  );
+  stack.use(serveMetrics(cache.config.metrics, { cache, scans, pins, clock, daemon, log }));
+  tellMounted(log, { made, parts });
+  supervisor?.ready();
+  notify(`READY=1\nSTATUS=Mounted at ${mountpoint}`);
+  const environment = Deno.env.toObject();
+  const tasks = startBackgroundTasks({ cache, scans, pins, mountpoint, environment, clock, log });
+  stack.use(tasks);
+  daemon.tasks = tasks.states;
+  const owned = stack.move();
+  return {
+    signal: stopping.signal,
+    end: async (reason) => {
+      notify(`STOPPING=1\nSTATUS=Stopping: ${reason}`);
+      const told = events.stop(reason);
+      await within(tasks[Symbol.asyncDispose](), { ms: TASKS_MS_MAX, clock });
+      await told;
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function tellMounted(
+  log: Log,
+  { made, parts }: { made: MadeMount; parts: EnterOptions },
+): void {
+  const { mountpoint, cacheDir, holder } = parts;
+  const { takeovers, agreed } = made.session;
+  const what = takeovers > 0 ? `Took over the mount at ${mountpoint}` : `Mounted at ${mountpoint}`;
+  log.info(what, { cache: cacheDir, pid: Deno.pid, ...(takeovers > 0 ? { takeovers } : {}) });
+  if (!agreed.resend) {
+    log.warning("This kernel is older than 6.9: if musicfs dies, readers get errors once");
+  } else if (holder && !made.isHeld) {
+    log.warning("Nobody holds the mount beside musicfs: if it dies, readers get errors once", {
+      holder: holder.kind,
+    });
+  }
+}
+
+/** Ends at once; takes the mount away before, as far as that can be done, if nobody holds it. */
+function giveUp({ mountpoint, holder }: EnterOptions): void {
+  if (holder) Deno.exit(1);
   unmountFuse(mountpoint, { uid: Deno.uid() ?? 0, detach: true }).finally(() => Deno.exit(1));
 }
 
@@ -172,51 +292,4 @@ function reload({ space, bandwidth, log }: Cache, options: DaemonOptions): void 
     if (!(error instanceof MusicfsError)) throw error;
     log.warning("The configuration is wrong now; everything stays as it is", { error });
   }
-}
-
-async function startMount(
-  cache: Cache,
-  { mountpoint, worker, options }: { mountpoint: string; worker: Worker; options: DaemonOptions },
-): Promise<FuseMount> {
-  const { config } = cache;
-  const uid = Deno.uid() ?? 0;
-  const gid = Deno.gid() ?? 0;
-  const directRoots = await directRootsOf(cache, options.clock);
-  const readAheadBytes = kernelReadAheadBytes(config);
-  const mount = await FuseMount.start({
-    worker,
-    cache,
-    mountpoint,
-    uid,
-    gid,
-    allowOther: config.allowOther,
-    presentation: {
-      uid: config.uid ?? uid,
-      gid: config.gid ?? gid,
-      umask: config.umask,
-      ttlS: TTL_S,
-    },
-    cacheFolders: !hasStaleListings(Deno.osRelease()),
-    directRoots,
-    passthrough: directRoots.length > 0 && uid === 0,
-    readAheadBytes,
-    opened: (version) => {
-      cache.reader.opened(version);
-      holdOpen(cache, version);
-    },
-    nonce: 1 + Math.floor(options.random() * 2 ** 20),
-    clock: options.clock,
-    log: options.log,
-  });
-  cache.changes.listener = (changes) => mount.tell(changes);
-  cache.changes.forgetBytes = (version) => mount.forgetBytes(version);
-  await writeSession(config.cacheDir, {
-    format: 1,
-    mountpoint,
-    epoch: cache.opened.index.epoch,
-    agreed: await mount.agreed,
-    uid,
-  });
-  if (uid === 0) raiseReadAhead(mountpoint, { bytes: readAheadBytes, log: options.log });
-  return mount;
 }

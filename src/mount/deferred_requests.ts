@@ -49,6 +49,7 @@ export class DeferredRequests {
   failedReads = 0;
   readonly #failures: ReadFailures;
   readonly #kernelReadAhead: KernelReadAhead;
+  #isSilent = false;
 
   constructor(parts: DeferredParts) {
     this.#parts = parts;
@@ -105,6 +106,11 @@ export class DeferredRequests {
   async stop(): Promise<void> {
     for (const controller of this.#waiting.values()) controller.abort(STOPPING);
     await this.drained();
+  }
+
+  /** From now on nothing is answered: a successor is sent all that waits, and answers it. */
+  fallSilent(): void {
+    this.#isSilent = true;
   }
 
   async #answer(request: DataView, signal: AbortSignal): Promise<void> {
@@ -181,6 +187,7 @@ export class DeferredRequests {
 
   /** `ENOENT` says that nobody waits any more, other failures that the mount is gone. */
   #send(bytes: Uint8Array<ArrayBuffer>, length: number): void {
+    if (this.#isSilent) return;
     const sent = checked(libc.write(this.#parts.descriptor, bytes, BigInt(length)));
     if (sent < 0 && sent !== -ERRNO.ENOENT) {
       this.#parts.log.debug("A reply was not taken", { errno: -sent });

@@ -5,7 +5,13 @@ import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { mountFuse, unmountFuse } from "../fuse/device.ts";
 import type { Negotiated } from "../fuse/negotiation.ts";
-import { invalidateAttributes, invalidateEntry, invalidateNode, Notifier } from "../fuse/notify.ts";
+import {
+  invalidateAttributes,
+  invalidateEntry,
+  invalidateNode,
+  Notifier,
+  resend,
+} from "../fuse/notify.ts";
 import { Operations } from "../fuse/operations.ts";
 import { type Presentation, Reply } from "../fuse/reply.ts";
 import type { FolderChange } from "../library/folder_change.ts";
@@ -14,14 +20,16 @@ import type { Cache } from "./cache.ts";
 import { DeferredRequests } from "./deferred_requests.ts";
 import { musicfsMountAt } from "./mount_table.ts";
 import { OutageFiles } from "./outage_files.ts";
+import { type ServingMessage, ServingWorker } from "./serving_worker.ts";
 import { SharedCounters } from "./shared_counters.ts";
-import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
+import type { Heritage } from "./takeover.ts";
+import type { WorkerStart } from "./worker_messages.ts";
 
 /** How long an unmount is tried before the mount is detached under its open files, in ms. */
 const BUSY_MS_MAX = 3_000;
 const BUSY_RETRY_MS = 100;
 
-/** The worker must load, open the index and answer INIT within this time. */
+/** The worker must load, open the index and agree with the kernel within this time. */
 const START_MS_MAX = 30_000;
 
 /** Longest wait for the first request through the mount, in ms. */
@@ -47,13 +55,12 @@ export interface FuseMountOptions {
   opened: (version: number) => void;
   /** From 1 to 2^20. */
   nonce: number;
+  /** What a predecessor left: its mount is gone on with. */
+  heritage: Heritage | undefined;
+  /** `MUSICFS_FAILPOINTS`, for tests. */
+  failpoints: WorkerStart["failpoints"];
   clock: Clock;
   log: Log;
-}
-
-/** Loads the worker's code, 100 ms of work, beside whatever else has to be done before a mount. */
-export function loadFuseWorker(): Worker {
-  return new Worker(new URL("./fuse_worker.ts", import.meta.url), { type: "module" });
 }
 
 /**
@@ -62,19 +69,15 @@ export function loadFuseWorker(): Worker {
  * `start` returns when the kernel and the daemon have agreed (INIT) and requests are answered.
  */
 export class FuseMount {
-  /** The errno that ended the session, once it has: `ENODEV` after an unmount. */
-  readonly ended: Promise<number>;
-  readonly agreed: Promise<Negotiated>;
   readonly counters: SharedCounters = new SharedCounters();
   readonly #options: FuseMountOptions;
-  readonly #worker: Worker;
+  readonly #worker: ServingWorker;
   readonly #requests: DeferredRequests;
   readonly #notifier: Notifier;
-  #isOver = false;
 
   private constructor(options: FuseMountOptions, readonly descriptor: number) {
     this.#options = options;
-    const { cache, presentation, log } = options;
+    const { cache, presentation, clock, log } = options;
     const reply = new Reply(presentation);
     const operations = new Operations({
       namespace: cache.namespace,
@@ -83,59 +86,50 @@ export class FuseMount {
       cacheFolders: options.cacheFolders,
       answersUnlisted: true,
     });
-    this.#requests = new DeferredRequests({
-      ...cache,
-      descriptor,
-      operations,
-      reply,
-      clock: options.clock,
-      log,
-    });
+    this.#requests = new DeferredRequests({ ...cache, descriptor, operations, reply, clock, log });
     this.#notifier = new Notifier(descriptor);
     cache.space.onEvict(() => {
       this.counters.evictions += 1;
     });
-    this.#worker = options.worker;
-    const ended = Promise.withResolvers<number>();
-    const agreed = Promise.withResolvers<Negotiated>();
-    this.ended = ended.promise;
-    this.agreed = agreed.promise;
-    this.agreed.catch(() => undefined);
-    this.ended.catch(() => undefined);
-    this.#worker.onmessage = (event: MessageEvent<WorkerMessage>): void => {
-      const message = event.data;
-      if (message.type === "initialized") agreed.resolve(message.agreed);
-      else if (message.type === "ended") {
-        this.#isOver = true;
-        agreed.reject(new Error(`The FUSE session ended before it began: errno ${message.errno}`));
-        ended.resolve(message.errno);
-      } else this.#hear(message);
-    };
-    this.#worker.onerror = (event): void => {
-      event.preventDefault();
-      const error = new Error(`The FUSE worker died: ${event.message}`);
-      this.#isOver = true;
-      agreed.reject(error);
-      ended.reject(error);
-    };
+    this.#worker = new ServingWorker({
+      worker: options.worker,
+      start: this.#start(),
+      counters: this.counters,
+      hear: (message) => this.#hear(message),
+      replaced: () => this.#resend(),
+      clock,
+      log,
+    });
   }
 
-  /** Mounts and begins to serve. Throws `denied` if it cannot be mounted; nothing is left then. */
+  /**
+   * Mounts, or goes on with a predecessor's mount, and begins to serve. Throws `denied` if it cannot
+   * be mounted; nothing is left then, but what was taken over stays.
+   */
   static async start(options: FuseMountOptions): Promise<FuseMount> {
-    const descriptor = await mountFuse(options);
-    const mount = new FuseMount(options, descriptor);
+    const { heritage, clock, mountpoint, uid } = options;
+    const mount = new FuseMount(options, heritage?.descriptor ?? await mountFuse(options));
     const timer = new AbortController();
     try {
-      mount.#startWorker();
-      await Promise.race([mount.agreed, startTimeout(options.clock, timer.signal)]);
-      await askForRoot(options);
+      await Promise.race([mount.agreed, startTimeout(clock, timer.signal)]);
+      if (heritage) mount.#goOn();
+      else await askForRoot(options);
       return mount;
     } catch (error) {
-      await unmountFuse(options.mountpoint, { uid: options.uid, detach: true });
+      if (!heritage) await unmountFuse(mountpoint, { uid, detach: true });
       throw error;
     } finally {
       timer.abort();
     }
+  }
+
+  /** The errno that ended the session, once it has: `ENODEV` after an unmount. */
+  get ended(): Promise<number> {
+    return this.#worker.ended;
+  }
+
+  get agreed(): Promise<Negotiated> {
+    return this.#worker.agreed;
   }
 
   /** Requests that wait for an origin. */
@@ -159,7 +153,7 @@ export class FuseMount {
    * A node whose version is no longer current keeps its pages: they are right for who has it open.
    */
   tell(changes: readonly FolderChange[]): void {
-    if (this.#isOver) return;
+    if (this.#worker.isOver) return;
     const { cache, log } = this.#options;
     const messages = function* (): Iterable<Uint8Array<ArrayBuffer>> {
       for (const { folder, names, nodes } of changes) {
@@ -178,7 +172,7 @@ export class FuseMount {
 
   /** Makes the kernel forget the bytes of a version, in the background: they may be wrong. */
   forgetBytes(version: number): void {
-    if (this.#isOver) return;
+    if (this.#worker.isOver) return;
     this.#notifier.send([invalidateNode(version)]).catch((error) =>
       this.#options.log.error("The kernel was not told of wrong bytes", { version, error })
     );
@@ -197,17 +191,43 @@ export class FuseMount {
   async unmount(): Promise<void> {
     const { mountpoint, uid, clock } = this.#options;
     const until = clock.monotonic() + BUSY_MS_MAX;
-    while (!this.#isOver && musicfsMountAt(mountpoint)) {
+    while (!this.#worker.isOver && musicfsMountAt(mountpoint)) {
       const detach = clock.monotonic() >= until;
       if (await unmountFuse(mountpoint, { uid, detach }) || detach) break;
       await clock.sleep(BUSY_RETRY_MS);
     }
   }
 
-  #startWorker(): void {
+  /**
+   * Leaves all that is not answered yet to a successor, who asks the kernel for it again: from now on
+   * the main thread answers nothing more.
+   */
+  async leave(limitMs: number): Promise<void> {
+    const timer = new AbortController();
+    const limit = this.#options.clock.sleep(limitMs, timer.signal).catch(() => undefined);
+    await Promise.race([this.#requests.drained(), limit]);
+    timer.abort();
+    this.#requests.fallSilent();
+  }
+
+  /** What a predecessor owed: answers first, for the kernel may wait for them in what follows. */
+  #goOn(): void {
+    this.#resend();
+    const owed = this.#options.cache.library.owed();
+    if (owed.length > 0) this.tell(owed);
+  }
+
+  /** Asks for all requests that were read and not answered. */
+  #resend(): void {
+    this.agreed.then(async (agreed) => {
+      if (agreed.resend) await this.#notifier.send([resend()]);
+    }).catch((error) => this.#options.log.error("The kernel was not asked again", { error }));
+  }
+
+  #start(): WorkerStart {
     const { cache, presentation, cacheFolders, directRoots } = this.#options;
-    const { passthrough, readAheadBytes, nonce } = this.#options;
-    const start: WorkerStart = {
+    const { passthrough, readAheadBytes, nonce, heritage, failpoints } = this.#options;
+    return {
       descriptor: this.descriptor,
       cacheDir: cache.config.cacheDir,
       shared: cache.opened.shared,
@@ -219,12 +239,12 @@ export class FuseMount {
       passthrough,
       readAheadBytes,
       nonce,
-      resumed: undefined,
+      resumed: heritage?.session.agreed,
+      failpoints,
     };
-    this.#worker.postMessage(start);
   }
 
-  #hear(message: WorkerMessage): void {
+  #hear(message: ServingMessage): void {
     const { cache, log } = this.#options;
     switch (message.type) {
       case "deferred":

@@ -6,6 +6,7 @@
 import { openChunkHash } from "../chunking/chunk_hash.ts";
 import { openXxh64 } from "../chunking/xxh64.ts";
 import { systemClock } from "../base/clock.ts";
+import { enableFailpoints } from "../base/failpoint.ts";
 import { OpenFiles } from "../fuse/open_files.ts";
 import { Operations } from "../fuse/operations.ts";
 import { Reply } from "../fuse/reply.ts";
@@ -24,6 +25,15 @@ import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
 /** Bytes read of files that are not whole after which the main thread must know where readers are. */
 const URGENT_BYTES = 1024 * 1024;
 
+/** Chances in [0, 1) from a seed, for failpoints alone. Source: Numerical Recipes' `ranqd1`. */
+function chancesFrom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
 function tell(message: WorkerMessage): void {
   self.postMessage(message);
 }
@@ -33,7 +43,11 @@ self.onmessage = async (event: MessageEvent<WorkerStart>): Promise<void> => {
 };
 
 async function serve(start: WorkerStart): Promise<number> {
-  const { descriptor, cacheDir, shared } = start;
+  const { descriptor, cacheDir, shared, failpoints } = start;
+  if (failpoints) {
+    const print = (line: string): void => tell({ type: "failed", opcode: 0, error: line });
+    enableFailpoints(failpoints.spec, { random: chancesFrom(failpoints.seed), print });
+  }
   const index = await openIndexReader({ dir: `${cacheDir}/index`, shared });
   const namespace = new Namespace(index);
   const keyHash = await openChunkHash("xxh128");
@@ -85,6 +99,7 @@ async function serve(start: WorkerStart): Promise<number> {
     clock: systemClock,
     passthrough: start.passthrough,
     readAheadBytes: start.readAheadBytes,
+    inHand: counters.inHand,
     cores: navigator.hardwareConcurrency,
   });
 }

@@ -12,6 +12,10 @@ export interface SessionRecord {
   /** INIT comes once in a mount's life; this is how it ended. */
   agreed: Negotiated;
   uid: number;
+  /** Daemons that took the mount over so far. */
+  takeovers: number;
+  /** How many of the last ones died before they had served for `SETTLED_MS`. */
+  quickDeaths: number;
 }
 
 /** Writes the record so that a reader sees the old one or the new one, never half of one. */
@@ -21,9 +25,29 @@ export async function writeSession(cacheDir: string, record: SessionRecord): Pro
   await Deno.rename(`${path}.new`, path);
 }
 
+/** The record; undefined if there is none, or none that can be used. */
+export async function readSession(cacheDir: string): Promise<SessionRecord | undefined> {
+  try {
+    const record: Partial<SessionRecord> = JSON.parse(
+      await Deno.readTextFile(`${cacheDir}/${SESSION_FILE}`),
+    );
+    return isWhole(record) ? record : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
 /** Forgets the session: the mount is gone. */
 export async function removeSession(cacheDir: string): Promise<void> {
   await Deno.remove(`${cacheDir}/${SESSION_FILE}`).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   });
+}
+
+function isWhole(record: Partial<SessionRecord> | null): record is SessionRecord {
+  if (record?.format !== 1 || typeof record.agreed !== "object") return false;
+  const { mountpoint, epoch, takeovers, quickDeaths } = record;
+  return typeof mountpoint === "string" && typeof epoch === "string" &&
+    Number.isSafeInteger(takeovers) && Number.isSafeInteger(quickDeaths);
 }

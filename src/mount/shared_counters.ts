@@ -6,9 +6,11 @@ const PASSTHROUGH_OPENS = 1;
 const CACHE_BYTES = 2;
 const DIRECT_BYTES = 3;
 const EVICTIONS = 4;
+/** The request that the worker has in hand: two halves of its `unique`, 0 for none. */
+const IN_HAND = 5;
 /** Behind all counters: how long READs took. */
-const READS = 5;
-const COUNTERS = READS + HISTOGRAM_NUMBERS;
+const READS = 6;
+const SLOTS = READS + HISTOGRAM_NUMBERS;
 
 /**
  * What one thread counts and the other looks at, in memory that both see: the main thread writes
@@ -18,10 +20,13 @@ export class SharedCounters implements FileCounters {
   /** READs that the worker answered itself, from when it had them until the kernel had the answer. */
   readonly reads: Histogram;
   readonly #values: Float64Array;
+  /** Low and high half of the `unique` that the worker is answering; written by the worker alone. */
+  readonly inHand: Uint32Array;
 
-  constructor(readonly buffer = new SharedArrayBuffer(COUNTERS * 8)) {
+  constructor(readonly buffer = new SharedArrayBuffer(SLOTS * 8)) {
     this.#values = new Float64Array(buffer);
     this.reads = new Histogram(this.#values.subarray(READS));
+    this.inHand = new Uint32Array(buffer, IN_HAND * 8, 2);
   }
 
   get handles(): number {

@@ -18,18 +18,11 @@ export interface ServingDaemon {
   /** Through which all is logged. */
   readonly tally: LogTally;
   /** The parent that holds the mount for it, now; null without one. */
-  supervisorPid: number | null;
+  readonly supervisorPid: () => number | null;
   /** Daemons that took the mount over from another since it was made. */
-  takeovers: number;
+  readonly takeovers: number;
   /** Empty until they are started. */
   tasks: readonly TaskStatus[];
-}
-
-/** A daemon that was started by nobody in particular, and has started nothing yet. */
-export function servingDaemon(
-  parts: Pick<ServingDaemon, "mount" | "mountpoint" | "startedMs" | "tally">,
-): ServingDaemon {
-  return { ...parts, supervisorPid: null, takeovers: 0, tasks: [] };
 }
 
 /** What there is to be told of. */
@@ -51,7 +44,7 @@ export function statusOf({ cache, scans, clock, daemon }: StatusParts, pins: Pin
   const originBytes = origins.reduce((sum, origin) => sum + origin.bytes_read, 0);
   return {
     pid: daemon ? Deno.pid : null,
-    supervisor_pid: daemon?.supervisorPid ?? null,
+    supervisor_pid: daemon?.supervisorPid() ?? null,
     mountpoint: daemon?.mountpoint ?? null,
     cache_dir: config.cacheDir,
     version: VERSION,

@@ -18,10 +18,12 @@ export interface WorkerStart {
   passthrough: boolean;
   /** Bytes that the kernel may read ahead of a reader. */
   readAheadBytes: number;
-  /** Random; the high half of handles. */
+  /** From 1 to 2^20, another one in each daemon of a mount; the high half of handles. */
   nonce: number;
   /** What was agreed on by an earlier worker or daemon of this mount; undefined: INIT comes. */
   resumed: Negotiated | undefined;
+  /** `MUSICFS_FAILPOINTS`, for tests. */
+  failpoints: { spec: string; seed: number } | undefined;
 }
 
 /** What the worker says. */
