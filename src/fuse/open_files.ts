@@ -1,3 +1,4 @@
+import { failpoint } from "../base/failpoint.ts";
 import type { Namespace } from "../library/namespace.ts";
 import type { FileHandles } from "./operations.ts";
 import { OPEN_FLAG, type RequestId } from "./protocol.ts";
@@ -236,6 +237,7 @@ export class OpenFiles implements FileHandles {
     this.#nodes.delete(node);
     if (typeof open.bytes === "object") open.bytes.close();
     this.#dropBacking(open);
+    failpoint("handles.backing_closed");
     this.#ledger?.remove(node);
   }
 
@@ -253,7 +255,9 @@ export class OpenFiles implements FileHandles {
       }
     }
     const handles = own + inherited;
-    return this.#ledger?.put({ node, backingId, handles, request: unique }) ?? false;
+    const isNoted = this.#ledger?.put({ node, backingId, handles, request: unique }) ?? false;
+    failpoint("handles.counted");
+    return isNoted;
   }
 
   /** Who has counted this request though its reply was lost; undefined if nobody has. */

@@ -4,6 +4,7 @@ import { FUSE_READ_BYTES_MAX } from "../base/limits.ts";
 import { checked, libc, O_NONBLOCK, O_RDWR } from "../base/posix.ts";
 import { ERRNO } from "./errno.ts";
 import { negotiate, type Negotiated, writeInitOut } from "./negotiation.ts";
+import { resend } from "./notify.ts";
 import type { Operations } from "./operations.ts";
 import { IN_HEADER_BYTES, INIT_OUT_BYTES, OPCODE, OUT_HEADER_BYTES, readU64 } from "./protocol.ts";
 import { DEFERRED, type Reply } from "./reply.ts";
@@ -56,6 +57,11 @@ export interface SessionOptions {
   readAheadBytes: number;
   /** Where the `unique` of the request in hand is noted, in two halves: others see what was lost. */
   inHand: Uint32Array;
+  /**
+   * Whether a predecessor may have read requests that it did not answer. They are asked for before
+   * anything is read, so that no more than one request can have been counted and not answered.
+   */
+  asksForOwed: boolean;
   /** With more than one, a request that is about to come may be waited for without sleeping. */
   cores: number;
 }
@@ -93,6 +99,7 @@ class Session {
   serve(): number {
     const { descriptor } = this.#options;
     libc.fcntl(descriptor, F_SETFL, BigInt(O_RDWR | O_NONBLOCK));
+    if (this.#options.asksForOwed) this.#askForOwed();
     for (;;) {
       const length = this.#next();
       if (length >= IN_HEADER_BYTES) {
@@ -102,6 +109,12 @@ class Session {
         return length < 0 ? -length : ERRNO.EIO;
       }
     }
+  }
+
+  /** The one notification that this thread may send: it waits for no page. */
+  #askForOwed(): void {
+    const message = resend();
+    libc.write(this.#options.descriptor, message, BigInt(message.length));
   }
 
   /** The next request's length, or `-errno`; waits for it, without a snapshot of the index. */

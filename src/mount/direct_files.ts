@@ -8,6 +8,7 @@ import {
   preadFully,
   statDescriptor,
 } from "../base/posix.ts";
+import { failpoint } from "../base/failpoint.ts";
 import type { DirectFile, DirectOpener } from "../fuse/open_files.ts";
 import { IOCTL_BACKING_CLOSE, IOCTL_BACKING_OPEN } from "../fuse/protocol.ts";
 import type { Namespace } from "../library/namespace.ts";
@@ -83,6 +84,7 @@ export class DirectFiles implements DirectOpener {
     // No privilege, or a filesystem that cannot stand below another: it will not get better.
     if (backingId < 0) this.#passthrough = false;
     if (backingId > 0) this.#counters.passthroughOpens += 1;
+    failpoint("handles.backing_opened");
     return new OpenedDirectly(descriptor, {
       version: source.version,
       backingId: Math.max(0, backingId),

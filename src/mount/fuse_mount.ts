@@ -5,13 +5,7 @@ import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { mountFuse, unmountFuse } from "../fuse/device.ts";
 import type { Negotiated } from "../fuse/negotiation.ts";
-import {
-  invalidateAttributes,
-  invalidateEntry,
-  invalidateNode,
-  Notifier,
-  resend,
-} from "../fuse/notify.ts";
+import { invalidateAttributes, invalidateEntry, invalidateNode, Notifier } from "../fuse/notify.ts";
 import { Operations } from "../fuse/operations.ts";
 import { type Presentation, Reply } from "../fuse/reply.ts";
 import type { FolderChange } from "../library/folder_change.ts";
@@ -96,7 +90,6 @@ export class FuseMount {
       start: this.#start(),
       counters: this.counters,
       hear: (message) => this.#hear(message),
-      replaced: () => this.#resend(),
       clock,
       log,
     });
@@ -210,18 +203,13 @@ export class FuseMount {
     this.#requests.fallSilent();
   }
 
-  /** What a predecessor owed: answers first, for the kernel may wait for them in what follows. */
+  /**
+   * What a predecessor owed the kernel to know. The worker has asked for the answers that it owed
+   * before: the kernel may wait for them in what follows.
+   */
   #goOn(): void {
-    this.#resend();
     const owed = this.#options.cache.library.owed();
     if (owed.length > 0) this.tell(owed);
-  }
-
-  /** Asks for all requests that were read and not answered. */
-  #resend(): void {
-    this.agreed.then(async (agreed) => {
-      if (agreed.resend) await this.#notifier.send([resend()]);
-    }).catch((error) => this.#options.log.error("The kernel was not asked again", { error }));
   }
 
   #start(): WorkerStart {

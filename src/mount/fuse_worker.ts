@@ -100,6 +100,7 @@ async function serve(start: WorkerStart): Promise<number> {
     passthrough: start.passthrough,
     readAheadBytes: start.readAheadBytes,
     inHand: counters.inHand,
+    asksForOwed: start.resumed?.resend === true,
     cores: navigator.hardwareConcurrency,
   });
 }

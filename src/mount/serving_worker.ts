@@ -11,6 +11,10 @@ import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
 const DEATHS_MAX = 5;
 const DEATHS_MS = 60_000;
 
+/** Nonces there are, and from one worker of a daemon to the next: far from those of later daemons. */
+const NONCES = 2 ** 20;
+const NONCE_STEP = 2 ** 16 + 1;
+
 /** Messages that are not about the session's own beginning and end. */
 export type ServingMessage = Exclude<WorkerMessage, { type: "ready" | "initialized" | "ended" }>;
 
@@ -21,8 +25,6 @@ export interface ServingOptions {
   start: WorkerStart;
   counters: SharedCounters;
   hear: (message: ServingMessage) => void;
-  /** The worker has died and a new one reads: what the old one had read is to be asked for again. */
-  replaced: () => void;
   clock: Clock;
   log: Log;
 }
@@ -46,6 +48,8 @@ export class ServingWorker {
   readonly #options: ServingOptions;
   readonly #agreed = Promise.withResolvers<Negotiated>();
   readonly #ended = Promise.withResolvers<number>();
+  /** Workers started so far. */
+  #workers = 0;
   /** When workers died, ms of the monotonic clock. */
   #deaths: number[] = [];
   #isOver = false;
@@ -85,11 +89,13 @@ export class ServingWorker {
       this.#died(new Error(`The FUSE worker died: ${event.message}`));
     };
     const { start } = this.#options;
-    worker.postMessage({ ...start, resumed: this.#session } satisfies WorkerStart);
+    const nonce = 1 + (start.nonce - 1 + this.#workers * NONCE_STEP) % NONCES;
+    this.#workers += 1;
+    worker.postMessage({ ...start, nonce, resumed: this.#session } satisfies WorkerStart);
   }
 
   #died(error: Error): void {
-    const { clock, counters, log, replaced, start } = this.#options;
+    const { clock, counters, log, start } = this.#options;
     const now = clock.monotonic();
     this.#deaths = [...this.#deaths.filter((death) => now - death < DEATHS_MS), now];
     if (!this.#session || this.#deaths.length > DEATHS_MAX) {
@@ -106,6 +112,5 @@ export class ServingWorker {
     }
     log.error("The FUSE worker died and is replaced; its reader got EIO", { error });
     this.#run(loadFuseWorker());
-    replaced();
   }
 }
