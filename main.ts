@@ -1,8 +1,6 @@
-import { homedir } from "node:os";
 import { systemClock } from "./src/base/clock.ts";
-import { enableFailpoints } from "./src/base/failpoint.ts";
+import type { CliContext } from "./src/cli/context.ts";
 import type { Output } from "./src/cli/output.ts";
-import { run } from "./src/cli/run.ts";
 
 /** A stream of this process, written synchronously: nothing is lost when the process ends. */
 function outputOf(stream: typeof Deno.stdout): Output {
@@ -47,30 +45,54 @@ function currentFolder(): string {
   }
 }
 
-const failpoints = Deno.env.get("MUSICFS_FAILPOINTS");
-if (failpoints) {
+const env = (name: string): string | undefined => Deno.env.get(name);
+
+/** What a process is that only holds a mount for another: nothing else is loaded for it. */
+async function supervising(): Promise<number | undefined> {
+  const [name, ...words] = Deno.args;
+  if (name !== "mount" && name !== "__supervise") return undefined;
+  const parent = await import("./src/mount/supervisor.ts");
   const { write } = outputOf(Deno.stderr);
-  enableFailpoints(failpoints, { random: Math.random, print: (line) => write(`${line}\n`) });
+  const options = { clock: systemClock, print: (line: string) => write(`${line}\n`) };
+  if (name === "mount") {
+    if (!parent.wantsSupervisor(Deno.args, { env, pid: Deno.pid })) return undefined;
+    return await parent.supervise({ ...options, args: Deno.args });
+  }
+  const [socket, pid, ...args] = words;
+  const daemon = { socket: Number(socket), pid: Number(pid) };
+  return await parent.superviseRunning({ ...options, ...daemon, args });
 }
-const code = await run(Deno.args, {
-  env: (name) => Deno.env.get(name),
-  cwd: currentFolder(),
-  home: Deno.env.get("HOME") || homedir(),
-  stdout: outputOf(Deno.stdout),
-  stderr: outputOf(Deno.stderr),
-  clock: systemClock,
-  random: Math.random,
-  runDaemon: async (config, options) => {
-    const { openAhead } = await import("./src/mount/open_ahead.ts");
-    const { raw, begun } = openAhead(config, options);
-    await begun;
-    const { runDaemon } = await import("./src/mount/daemon.ts");
-    return await runDaemon(config, { ...options, raw });
-  },
-  openCache: async (config, options) => {
-    const { openCache } = await import("./src/mount/maintenance.ts");
-    return await openCache(config, options);
-  },
-});
+
+/** Does what `Deno.args` say, in this process. */
+async function here(): Promise<number> {
+  const failpoints = env("MUSICFS_FAILPOINTS");
+  if (failpoints) {
+    const { enableFailpoints } = await import("./src/base/failpoint.ts");
+    const { write } = outputOf(Deno.stderr);
+    enableFailpoints(failpoints, { random: Math.random, print: (line) => write(`${line}\n`) });
+  }
+  const { homedir } = await import("node:os");
+  const { run } = await import("./src/cli/run.ts");
+  return await run(Deno.args, {
+    env,
+    cwd: currentFolder(),
+    home: env("HOME") || homedir(),
+    stdout: outputOf(Deno.stdout),
+    stderr: outputOf(Deno.stderr),
+    clock: systemClock,
+    random: Math.random,
+    runDaemon,
+    openCache: async (config, options) => {
+      const { openCache } = await import("./src/mount/maintenance.ts");
+      return await openCache(config, options);
+    },
+  });
+}
+
+const runDaemon: CliContext["runDaemon"] = async (config, options) => {
+  const { startDaemon } = await import("./src/mount/start.ts");
+  return await startDaemon(config, { ...options, args: Deno.args });
+};
+
 // Not only setting the code: a probe that was left behind must not keep this process.
-Deno.exit(code);
+Deno.exit(await supervising() ?? await here());

@@ -37,6 +37,25 @@ export interface Message {
   descriptor?: number | undefined;
 }
 
+/** Bytes of `sun_path`; one is kept for the NUL of a path. */
+const SOCKET_NAME_BYTES_MAX = 107;
+
+/**
+ * `struct sockaddr_un` of an absolute path, or of `@` and an abstract name, cut to its length, as
+ * abstract names need it; undefined for what is neither or too long.
+ */
+export function unixAddress(socket: string): Uint8Array<ArrayBuffer> | undefined {
+  const isAbstract = socket.startsWith("@");
+  if (!isAbstract && !socket.startsWith("/")) return undefined;
+  const name = new TextEncoder().encode(socket);
+  if (name.length > SOCKET_NAME_BYTES_MAX) return undefined;
+  const address = new Uint8Array(2 + name.length + (isAbstract ? 0 : 1));
+  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
+  address.set(name, 2);
+  if (isAbstract) address[2] = 0;
+  return address;
+}
+
 /** Two connected sockets, both close-on-exec; or `-errno`. */
 export function socketPair(type: number): [ours: number, theirs: number] | number {
   const pair = new Int32Array(2);

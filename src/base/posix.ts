@@ -60,6 +60,7 @@ const library = Deno.dlopen("libc.so.6", {
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
   setsid: { parameters: [], result: "i32" },
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+  setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   __errno_location: { parameters: [], result: "pointer" },
 });
 

@@ -21,13 +21,7 @@ export async function runMount(options: {
   log: Log;
   reload: () => Config;
 }): Promise<number> {
-  const { config, context, log, reload } = options;
-  if (options.replace) {
-    throw new UsageError(
-      '--replace comes with a later version of musicfs; run "musicfs unmount" first',
-      { subject: "--replace" },
-    );
-  }
+  const { replace, config, context, log, reload } = options;
   requireOrigins(config);
   if (config.maxSizeBytes === 0) {
     throw new UsageError("max_size cannot be 0; use --cache off to keep nothing", {
@@ -37,7 +31,15 @@ export async function runMount(options: {
   const { clock, env, random } = context;
   await refuseCacheInOrigin(config, clock);
   const mountpoint = canonicalMountpoint(resolve(context.cwd, options.mountpoint));
-  return await context.runDaemon(config, { mountpoint, clock, log, env, random, reload });
+  return await context.runDaemon(config, {
+    mountpoint,
+    replace,
+    clock,
+    log,
+    env,
+    random,
+    reload,
+  });
 }
 
 /** Refuses a cache inside an origin: the library would grow with every read of it. */

@@ -127,10 +127,10 @@ const shown = {
 
 const successor = {
   replace: option("--replace", {
-    description: message`Take over a live mount. Comes with a later version.`,
+    description: message`Take the mount over from the daemon that serves it; readers go on.`,
   }),
   noSupervise: option("--no-supervise", {
-    description: message`No supervising parent. This version never has one.`,
+    description: message`Do without the parent that starts another daemon when one dies.`,
   }),
 };
 

@@ -9,6 +9,7 @@ import { sweep } from "../store/sweep.ts";
 import type { Cache } from "./cache.ts";
 import type { OriginScanResult } from "./cache_commands.ts";
 import { confirmYoung } from "./confirm_young.ts";
+import { watchDescriptors } from "./descriptor_watch.ts";
 import type { ScanRuns } from "./scan_runs.ts";
 import { hookName, keepHook } from "./hooks.ts";
 import { keepPins } from "./keep_pins.ts";
@@ -54,6 +55,7 @@ export function startBackgroundTasks(parts: BackgroundParts): SupervisedTasks {
     tasks.start(`hook ${hookName(hook)}`, (signal) => keepHook(hook, { ...parts, signal }));
   }
   tasks.start("flush", (signal) => flushRegularly(parts, signal));
+  tasks.start("descriptors", (signal) => watchDescriptors({ clock, log, signal }));
   tasks.start("sweep", (signal) => sweepOnce(parts, signal));
   // Before the first scan: what it lists is watched from then on.
   const watched = new WatchedOrigins({

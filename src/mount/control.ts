@@ -1,4 +1,6 @@
 import * as v from "valibot";
+import { type Clock, systemClock } from "../base/clock.ts";
+import { descriptorsFor } from "../base/descriptor_limit.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { DaemonCommands } from "./cache_commands.ts";
@@ -26,6 +28,9 @@ export type ControlHandler = (args: unknown, call: ControlCall) => Promise<unkno
 
 /** Connections at once; a client has one, so that is 64 commands waiting. */
 const CONNECTIONS_MAX = 64;
+
+/** After a connection that could not be taken, in ms: as when there is no descriptor for it. */
+const ACCEPT_AGAIN_MS = 100;
 
 /** Progress that a client has not read before more of it is dropped for this client. */
 const UNSENT_BYTES_MAX = 64 * 1024 * 1024;
@@ -118,9 +123,10 @@ export async function serveControl(options: {
   path: string;
   commands: DaemonCommands;
   streams?: Readonly<Record<string, ControlHandler>>;
+  clock?: Clock;
   log: Log;
 }): Promise<ControlServer> {
-  const { path, log } = options;
+  const { path, clock = systemClock, log } = options;
   const handlers = controlHandlers(options.commands);
   for (const [name, handler] of Object.entries(options.streams ?? {})) handlers.set(name, handler);
   const listener = await listenPrivately(path);
@@ -129,9 +135,13 @@ export async function serveControl(options: {
   const count = (change: 1 | -1): void => {
     running += change;
   };
+  const clientsMax = Math.min(CONNECTIONS_MAX, descriptorsFor("control"));
+  const closing = new AbortController();
   const accepting = (async () => {
-    for await (const connection of listener) {
-      if (clients.size >= CONNECTIONS_MAX) {
+    for await (
+      const connection of connectionsOf(listener, { clock, log, signal: closing.signal })
+    ) {
+      if (clients.size >= clientsMax) {
         connection.close();
         continue;
       }
@@ -144,12 +154,32 @@ export async function serveControl(options: {
       return running;
     },
     [Symbol.asyncDispose]: async () => {
+      closing.abort();
       closeQuietly(listener);
       await removeIfThere(path);
       for (const client of clients.keys()) client.close();
       await Promise.all([accepting, ...clients.values()]);
     },
   };
+}
+
+/** All that connect until `signal`, also after the process was out of descriptors for a while. */
+async function* connectionsOf(
+  listener: Deno.Listener,
+  { clock, log, signal }: { clock: Clock; log: Log; signal: AbortSignal },
+): AsyncIterable<Deno.Conn> {
+  let isTold = false;
+  while (!signal.aborted) {
+    try {
+      yield await listener.accept();
+      isTold = false;
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!isTold) log.warning("Nobody can connect to the control socket for now", { error });
+      isTold = true;
+      await clock.sleep(ACCEPT_AGAIN_MS, signal).catch(() => undefined);
+    }
+  }
 }
 
 /** One connection. */

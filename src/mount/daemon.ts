@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { within } from "../base/concurrency.ts";
+import { raiseDescriptorLimit } from "../base/descriptor_limit.ts";
 import { MusicfsError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
@@ -24,13 +25,14 @@ import { LogTally } from "../base/log_tally.ts";
 import type { RawOrigins } from "./open_ahead.ts";
 import { Pins } from "./pins.ts";
 import { registerDaemon, registryPlace } from "./registry.ts";
+import { handoverCommands } from "./replace.ts";
 import { ScanRuns } from "./scan_runs.ts";
 import { type MadeMount, startMount } from "./start_mount.ts";
 import { loadFuseWorker } from "./serving_worker.ts";
 import { removeSession } from "./session_file.ts";
 import type { ServingDaemon } from "./status.ts";
 import { type StopReason, StopSignal } from "./stop_signal.ts";
-import { SupervisorLink } from "./supervisor_link.ts";
+import type { SupervisorLink } from "./supervisor_link.ts";
 import { sdNotify } from "./systemd.ts";
 import { DeathCount, type Heritage, onceUnlocked } from "./takeover.ts";
 import { VERSION } from "./version.ts";
@@ -56,6 +58,10 @@ export interface DaemonOptions {
   random: () => number;
   /** From `openAhead`. */
   raw?: Promise<RawOrigins>;
+  /** The parent that holds the mount. */
+  supervisor?: SupervisorLink | undefined;
+  /** The descriptor of a mount to take over. Default: what systemd kept. */
+  inherited?: number | undefined;
   /** Reads the configuration again, for SIGHUP; throws `MusicfsError` if it is wrong now. */
   reload(): Config;
 }
@@ -71,13 +77,13 @@ export interface DaemonOptions {
 export async function runDaemon(config: Config, given: DaemonOptions): Promise<number> {
   const tally = new LogTally(given.log, given.clock);
   const options = { ...given, log: tally };
-  const { clock, log, env } = options;
+  const { clock, log, env, supervisor } = options;
   const mountpoint = canonicalMountpoint(options.mountpoint);
   const { cacheDir } = config;
-  const supervisor = SupervisorLink.open({ ...options, mountpoint, args: Deno.args });
   const holder = supervisor ?? FdStore.open(env, Deno.pid);
-  const inherited = supervisor ? supervisor.inherited : listenDescriptor(env, Deno.pid);
+  const inherited = options.inherited ?? listenDescriptor(env, Deno.pid);
   forgetListening();
+  raiseDescriptorLimit();
   makeCacheFolder(cacheDir);
   await using owned = new AsyncDisposableStack();
   const lockInfo = (parent: number | null): LockInfo => ({
@@ -98,7 +104,7 @@ export async function runDaemon(config: Config, given: DaemonOptions): Promise<n
   const entered = await enter(inherited, parts);
   if ("exitCode" in entered) return entered.exitCode;
   const { heritage } = entered;
-  const { reason, isLeft } = await serve(config, { options, parts, tally, supervisor, heritage });
+  const { reason, isLeft } = await serve(config, { options, parts, tally, heritage });
   // A successor waits for the locks: they go with the last thread that could still read a request.
   if (isLeft) owned.move();
   return reason === "fault" ? 1 : 0;
@@ -119,15 +125,14 @@ interface Served {
 /** Serves the mount from the opening of the cache until the end. */
 async function serve(
   config: Config,
-  { options, parts, tally, supervisor, heritage }: {
+  { options, parts, tally, heritage }: {
     options: DaemonOptions;
     parts: EnterOptions;
     tally: LogTally;
-    supervisor: SupervisorLink | undefined;
     heritage: Heritage | undefined;
   },
 ): Promise<Served> {
-  const { clock, log } = options;
+  const { clock, log, supervisor } = options;
   const { holder } = parts;
   await using stack = new AsyncDisposableStack();
   const stop = stack.use(new StopSignal(log, () => Deno.exit(1)));
@@ -141,7 +146,7 @@ async function serve(
   const cache = stack.use(await openCache(config, { ...options, forMount: true, takenOver }));
   const made = await startMount(cache, { worker, heritage: heir, parts, options });
   const { mount, session } = made;
-  const attended = await attend(cache, { made, parts, options, tally, supervisor, stop });
+  const attended = await attend(cache, { made, parts, options, tally, stop });
   stack.use(attended);
   stop.onHangup = () => reload(cache, options);
   stopWith(mount, { stop, log });
@@ -181,18 +186,17 @@ interface Attended extends AsyncDisposable {
 /** Tells that the mount is there, listens to commands, and starts what goes on in the background. */
 async function attend(
   cache: Cache,
-  { made, parts, options, tally, supervisor, stop }: {
+  { made, parts, options, tally, stop }: {
     made: MadeMount;
     parts: EnterOptions;
     options: DaemonOptions;
     tally: LogTally;
-    supervisor: SupervisorLink | undefined;
     stop: StopSignal;
   },
 ): Promise<Attended> {
-  const { clock, log, env } = options;
+  const { clock, log, env, supervisor } = options;
   const { mountpoint, cacheDir } = parts;
-  const { mount } = made;
+  const { mount, session } = made;
   const notify = (state: string): boolean => sdNotify(state, { socket: env("NOTIFY_SOCKET") });
   await using stack = new AsyncDisposableStack();
   const stopping = new AbortController();
@@ -206,7 +210,7 @@ async function attend(
     mountpoint,
     startedMs: clock.monotonic(),
     tally,
-    takeovers: made.session.takeovers,
+    takeovers: session.takeovers,
     supervisorPid: () => supervisor?.pid ?? null,
     tasks: [],
   };
@@ -215,7 +219,10 @@ async function attend(
     await serveControl({
       path: `${cacheDir}/${CONTROL_SOCKET}`,
       commands: { ...commands, unmount: () => Promise.resolve(stop.stop("unmount")) },
-      streams: { events: events.stream.bind(events) },
+      streams: {
+        events: events.stream.bind(events),
+        ...handover(made, { parts, options, stop }),
+      },
       log,
     }),
   );
@@ -238,6 +245,22 @@ async function attend(
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** What `mount --replace` asks of this daemon. */
+function handover(
+  { mount, session }: MadeMount,
+  { parts, options, stop }: { parts: EnterOptions; options: DaemonOptions; stop: StopSignal },
+): ReturnType<typeof handoverCommands> {
+  return handoverCommands({
+    descriptor: mount.descriptor,
+    canResend: session.agreed.resend,
+    leave: () => {
+      options.supervisor?.stopping();
+      parts.holder?.release();
+      stop.stop("handover");
+    },
+  });
 }
 
 function tellMounted(

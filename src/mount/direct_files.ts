@@ -8,6 +8,7 @@ import {
   preadFully,
   statDescriptor,
 } from "../base/posix.ts";
+import { descriptorsFor } from "../base/descriptor_limit.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { DirectFile, DirectOpener } from "../fuse/open_files.ts";
 import { IOCTL_BACKING_CLOSE, IOCTL_BACKING_OPEN } from "../fuse/protocol.ts";
@@ -44,6 +45,9 @@ export class DirectFiles implements DirectOpener {
   readonly #ledger: HandleLedgerFile | undefined;
   readonly #wantsPassthrough: boolean;
   readonly #counters: SharedCounters;
+  /** Files that are opened beyond that many go by the cache. */
+  readonly #descriptorsMax = descriptorsFor("direct");
+  #descriptors = 0;
   #passthrough = false;
 
   constructor(options: DirectFilesOptions) {
@@ -73,6 +77,7 @@ export class DirectFiles implements DirectOpener {
     const source = this.#namespace.version(version)?.sources[0];
     const root = source && this.#roots.get(source.origin);
     if (source === undefined || root === undefined) return "cached";
+    if (this.#descriptors >= this.#descriptorsMax) return "cached";
     const descriptor = this.#openBeneath(root, source.path);
     if (descriptor < 0) return "deferred";
     const status = statDescriptor(descriptor);
@@ -84,10 +89,12 @@ export class DirectFiles implements DirectOpener {
     // No privilege, or a filesystem that cannot stand below another: it will not get better.
     if (backingId < 0) this.#passthrough = false;
     if (backingId > 0) this.#counters.passthroughOpens += 1;
+    this.#descriptors += 1;
     failpoint("handles.backing_opened");
     return new OpenedDirectly(descriptor, {
       version: source.version,
       backingId: Math.max(0, backingId),
+      onClose: () => this.#descriptors -= 1,
     });
   }
 
@@ -146,13 +153,15 @@ class OpenedDirectly implements DirectFile {
   readonly backingId: number;
   readonly #descriptor: number;
   readonly #version: string;
+  readonly #onClose: () => void;
 
   constructor(
     descriptor: number,
-    { version, backingId }: { version: string; backingId: number },
+    { version, backingId, onClose }: { version: string; backingId: number; onClose: () => void },
   ) {
     this.#descriptor = descriptor;
     this.#version = version;
+    this.#onClose = onClose;
     this.backingId = backingId;
   }
 
@@ -166,6 +175,7 @@ class OpenedDirectly implements DirectFile {
 
   close(): void {
     libc.close(this.#descriptor);
+    this.#onClose();
   }
 }
 

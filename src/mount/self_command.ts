@@ -10,6 +10,6 @@ export function selfCommand(): readonly [program: string, ...words: string[]] {
   if (Deno.build.standalone) return [Deno.execPath()];
   const file = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url));
   // Cached: what runs has been loaded, and nothing is asked of a registry.
-  const words = ["run", "-A", "--cached-only", "--config", file("deno.json"), file("main.ts")];
-  return [Deno.execPath(), ...words];
+  const words = ["run", "-A", "--v8-flags=--max-semi-space-size=2", "--cached-only"];
+  return [Deno.execPath(), ...words, "--config", file("deno.json"), file("main.ts")];
 }

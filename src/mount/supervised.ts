@@ -8,19 +8,35 @@ const RESTART_MS = [0, 1_000, 5_000, 30_000, 30_000] as const;
 /** A task that has run this long without failing counts as well again, in ms. */
 const HEALTHY_MS = 60_000;
 
+/** What a task does until its signal is aborted; it must end soon then. */
+export type Task = (signal: AbortSignal) => Promise<void>;
+
 /** Tasks beside the mount. One that fails is started again; it never ends the daemon. */
 export class SupervisedTasks implements AsyncDisposable {
   readonly #stop = new AbortController();
-  readonly #running: Promise<void>[] = [];
+  readonly #tasks = new Map<TaskStatus, Task>();
+  readonly #running = new Set<Promise<void>>();
   readonly states: TaskStatus[] = [];
 
   constructor(readonly clock: Clock, readonly log: Log) {}
 
-  /** Starts a task; it must end soon when its signal is aborted. */
-  start(name: string, task: (signal: AbortSignal) => Promise<void>): void {
+  start(name: string, task: Task): void {
     const state: TaskStatus = { name, state: "running", restarts: 0 };
     this.states.push(state);
-    this.#running.push(this.#run(state, task));
+    this.#tasks.set(state, task);
+    this.#begin(state, task);
+  }
+
+  /** Starts the tasks again that were given up; their names. */
+  startGivenUp(): string[] {
+    const started: string[] = [];
+    for (const [state, task] of this.#tasks) {
+      if (state.state !== "failed" || this.#stop.signal.aborted) continue;
+      state.state = "running";
+      started.push(state.name);
+      this.#begin(state, task);
+    }
+    return started;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -28,7 +44,13 @@ export class SupervisedTasks implements AsyncDisposable {
     await Promise.all(this.#running);
   }
 
-  async #run(state: TaskStatus, task: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  #begin(state: TaskStatus, task: Task): void {
+    const running = this.#run(state, task);
+    this.#running.add(running);
+    running.finally(() => this.#running.delete(running));
+  }
+
+  async #run(state: TaskStatus, task: Task): Promise<void> {
     const { signal } = this.#stop;
     for (let failures = 0; failures <= RESTART_MS.length;) {
       const began = this.clock.monotonic();

@@ -1,9 +1,10 @@
+import { descriptorsFor } from "../base/descriptor_limit.ts";
 import { MusicfsError } from "../base/errors.ts";
 import type { OriginFile } from "./origin.ts";
 import { closeDescriptor } from "./waiting_calls.ts";
 
-/** Descriptors a local origin keeps open. */
-export const OPEN_FILES_MAX = 64;
+/** Descriptors a local origin keeps open, at most. */
+const OPEN_FILES_MAX = 64;
 
 interface OpenFile {
   readonly opening: Promise<number>;
@@ -26,7 +27,7 @@ export class OpenFiles implements AsyncDisposable {
 
   constructor(
     readonly open: (file: OriginFile) => Promise<number>,
-    readonly max = OPEN_FILES_MAX,
+    readonly max = Math.min(OPEN_FILES_MAX, descriptorsFor("origin")),
   ) {}
 
   get size(): number {

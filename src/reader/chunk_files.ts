@@ -1,5 +1,7 @@
 import type { Clock } from "../base/clock.ts";
+import { descriptorLimit } from "../base/descriptor_limit.ts";
 import {
+  errno,
   libc,
   O_CLOEXEC,
   O_DIRECTORY,
@@ -18,6 +20,12 @@ import { OpenChunks } from "./open_chunks.ts";
  * changes within one tick (up to 10 ms) leave the same ctime, and the second would go unseen.
  */
 const SETTLED_MS = 50;
+
+/** Below this limit on descriptors, the 256 folders of chunks are not held open. */
+const FOLDERS_LIMIT_MIN = 2048;
+
+const EMFILE = 24;
+const ENFILE = 23;
 
 /** Which chunk, and which part of it. */
 export interface ChunkSlice {
@@ -48,6 +56,7 @@ export class ChunkFiles {
   readonly #name: Uint8Array<ArrayBuffer>;
   /** Descriptors of the folders `chunks/00` to `chunks/ff`; -1 where there is none yet. */
   readonly #folders = new Int32Array(256).fill(-1);
+  readonly #holdsFolders = descriptorLimit() >= FOLDERS_LIMIT_MIN;
   readonly #scratch = new Uint8Array(CHUNK_BYTES_MAX);
   readonly #stamp = new ChunkStamp();
   readonly #before = new Uint32Array(4);
@@ -74,7 +83,8 @@ export class ChunkFiles {
       // Evicted, replaced or damaged: what lies there now is looked at anew.
       this.#open.close(slots, slotAt);
     }
-    const descriptor = this.#openChunk(slice.hashes, slice.hashAt);
+    const descriptor = this.#openChunk(slice.hashes, slice.hashAt) ??
+      this.#openWithFewer(slice);
     const sound = descriptor >= 0 &&
       (this.#readChecked(descriptor, slice, into) || this.#readAndCheck(descriptor, slice, into));
     if (sound && hasStamp(slice.stamps, slice.stampAt)) this.#open.hold(descriptor, slots, slotAt);
@@ -120,8 +130,17 @@ export class ChunkFiles {
     return true;
   }
 
-  /** A descriptor, or less than 0. Names of folders are looked up once, not for each chunk. */
-  #openChunk(hashes: Uint8Array, hashAt: number): number {
+  /** Once more, after all that is held open was let go. */
+  #openWithFewer({ hashes, hashAt }: ChunkSlice): number {
+    this.#open.closeAll();
+    return this.#openChunk(hashes, hashAt) ?? -1;
+  }
+
+  /**
+   * A descriptor, or less than 0; undefined if this process has no descriptor left. Names of folders
+   * are looked up once, not for each chunk.
+   */
+  #openChunk(hashes: Uint8Array, hashAt: number): number | undefined {
     const shard = hashes[hashAt] ?? 0;
     writeHex(hashes.subarray(hashAt, hashAt + this.#hash.bytes), this.#name, 0);
     const folder = this.#folders[shard] ?? -1;
@@ -134,7 +153,15 @@ export class ChunkFiles {
     }
     const path = `${this.#cacheDir}/chunks/${shard.toString(16).padStart(2, "0")}`;
     const opened = openFile(path, O_PATH | O_DIRECTORY);
-    this.#folders[shard] = opened;
-    return opened < 0 ? -1 : libc.openat(opened, this.#name, flags, 0);
+    this.#folders[shard] = this.#holdsFolders ? opened : -1;
+    if (opened < 0) return isOutOfDescriptors(-opened) ? undefined : -1;
+    const descriptor = libc.openat(opened, this.#name, flags, 0);
+    const isOut = descriptor < 0 && isOutOfDescriptors(errno());
+    if (!this.#holdsFolders) libc.close(opened);
+    return isOut ? undefined : descriptor;
   }
+}
+
+function isOutOfDescriptors(reason: number): boolean {
+  return reason === EMFILE || reason === ENFILE;
 }

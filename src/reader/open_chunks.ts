@@ -1,10 +1,8 @@
+import { descriptorsFor } from "../base/descriptor_limit.ts";
 import { libc } from "../base/posix.ts";
 
-/** Descriptors kept, at most, and at most a quarter of what the process may have. */
+/** Descriptors kept, at most. */
 const SLOTS_MAX = 8192;
-const SHARE = 4;
-
-const RLIMIT_NOFILE = 7;
 
 /**
  * Descriptors of chunk files that were read lately, found without hashing anything: whoever has
@@ -79,8 +77,5 @@ export class OpenChunks {
 
 /** As many as the process's limit on descriptors leaves room for. */
 function slotsAllowed(): number {
-  const limits = new BigUint64Array(2);
-  const failed = libc.getrlimit(RLIMIT_NOFILE, new Uint8Array(limits.buffer)) !== 0;
-  const soft = failed ? 1024 : Number(limits[0]);
-  return Math.max(1, Math.min(SLOTS_MAX, Math.floor(soft / SHARE)));
+  return Math.min(SLOTS_MAX, descriptorsFor("chunks"));
 }

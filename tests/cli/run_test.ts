@@ -69,7 +69,6 @@ Deno.test("run() refuses what cannot be meant with exit code 2 and one line", as
     [`mount /m ${origin} --max-size 0`, /max_size cannot be 0/],
     [`mount /m ${origin} --read-timeout soon`, /--read-timeout cannot be "soon"/],
     [`mount /m ${origin} --umask 9`, /--umask cannot be "9"/],
-    [`mount /m ${origin} --replace`, /--replace comes with a later version/],
     [`mount /m ${origin} --cache-dir /music/c`, /cache \/music\/c lies in the origin \/music/],
     [`mount /m ${origin} --cache off --no-passthrough`, /--no-passthrough means --cache on/],
     ["mount /m --origin s3://bucket?prefix=x", /^--origin: .*s3:\/\/bucket.*"prefix"/],

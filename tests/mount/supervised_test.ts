@@ -43,3 +43,26 @@ Deno.test("SupervisedTasks ends its tasks when it is disposed of, and calls that
   await tasks[Symbol.asyncDispose]();
   assert.deepEqual(errors, []);
 });
+
+Deno.test("SupervisedTasks.startGivenUp() starts again what was given up, and nothing else", async () => {
+  const clock = new VirtualClock();
+  await using tasks = new SupervisedTasks(clock, silentLog);
+  let isWell = false;
+  let polls = 0;
+  tasks.start("poll", async (signal) => {
+    polls += 1;
+    await clock.sleep(1e9, signal);
+  });
+  tasks.start("scan", () => isWell ? Promise.resolve() : Promise.reject(new Error("no")));
+  await clock.settle();
+  assert.deepEqual(tasks.startGivenUp(), []);
+  for (let i = 0; i < 6; i += 1) await clock.advance(30_000);
+  assert.equal(tasks.states[1]?.state, "failed");
+
+  isWell = true;
+  assert.deepEqual(tasks.startGivenUp(), ["scan"]);
+  await clock.settle();
+
+  assert.equal(tasks.states[1]?.state, "done");
+  assert.equal(polls, 1);
+});
