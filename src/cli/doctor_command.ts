@@ -1,23 +1,100 @@
-import { type CheckResult, examine } from "../mount/doctor.ts";
+import { statPath } from "../base/posix.ts";
+import { type CheckResult, examine, failed, type Finding, ok, warning } from "../mount/doctor.ts";
 import { doctorChecks } from "../mount/doctor_checks.ts";
+import type { Config } from "../mount/config.ts";
+import { type ConfigSources, type Flags, resolveConfig } from "./config.ts";
+import { configSources, flagsOf } from "./config_inputs.ts";
 import type { CliContext } from "./context.ts";
 import { oneLine, type Output, printJson } from "./output.ts";
+import type { ParsedCommand } from "./parser.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** Permissions of a file that others than its owner can read. */
+const OTHERS = 0o077;
 
 /** `musicfs doctor`: one line a check; exit code 1 if one failed. */
 export async function runDoctor(
-  { json }: { json: boolean },
+  parsed: ParsedCommand<"doctor">,
   context: CliContext,
 ): Promise<number> {
-  const checks = await examine(doctorChecks(context), context);
+  const { stdout, clock, env } = context;
+  const { config, configured } = lookAtConfig(flagsOf(parsed), context);
+  const checks = await examine(await doctorChecks({ config, configured, env, clock }), { clock });
   const count = (state: CheckResult["state"]): number =>
     checks.filter((check) => check.state === state).length;
-  const failed = count("failed");
-  if (json) printJson(context.stdout, { failed, warnings: count("warning"), checks });
-  else for (const check of checks) printCheck(context.stdout, check);
-  return failed === 0 ? 0 : 1;
+  const failures = count("failed");
+  if (parsed.json) printJson(stdout, { failed: failures, warnings: count("warning"), checks });
+  else for (const check of checks) printCheck(stdout, check);
+  return failures === 0 ? 0 : 1;
 }
 
 function printCheck(stdout: Output, { name, state, found, remedy }: CheckResult): void {
   stdout.write(`${state.padEnd(7)}  ${oneLine(name)}: ${oneLine(found)}\n`);
-  if (remedy !== null) stdout.write(`${" ".repeat(9)}-> ${oneLine(remedy)}\n`);
+  if (remedy !== null) stdout.write(`${" ".repeat(9)}${oneLine(remedy)}\n`);
+}
+
+/**
+ * The configuration, and what is to be said of it. One that is wrong leaves the flags and the
+ * defaults. Throws {@linkcode UsageError} if those are what is wrong.
+ */
+function lookAtConfig(
+  flags: Flags,
+  context: CliContext,
+): { config: Config; configured: Finding } {
+  const sources = configSources(context);
+  const plain: ConfigSources = {
+    ...sources,
+    env: (name) => name.startsWith("MUSICFS_") ? undefined : sources.env(name),
+    readFile: () => undefined,
+  };
+  const typed = resolveConfig({ ...flags, configFile: undefined }, plain);
+  const files: string[] = [];
+  const readFile = (path: string): string | undefined => {
+    const text = sources.readFile(path);
+    if (text !== undefined) files.push(path);
+    return text;
+  };
+  try {
+    const config = resolveConfig(flags, { ...sources, readFile });
+    return { config, configured: judgeFiles(config, { files, context }) };
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    return {
+      config: typed,
+      configured: failed(error.message, "mend it: nothing mounts until then"),
+    };
+  }
+}
+
+/** Whether others can read what may hold passwords, tokens or keys. */
+function judgeFiles(
+  config: Config,
+  { files, context }: { files: readonly string[]; context: CliContext },
+): Finding {
+  const hasSecrets = config.hooks.some((hook) => "url" in hook);
+  const secrets = [
+    ...hasSecrets ? files : [],
+    ...config.origins.flatMap(({ url }) => secretFilesOf(url, context)),
+  ];
+  const open = secrets.filter((path) => {
+    const status = statPath(path);
+    return typeof status !== "number" && (status.mode & OTHERS) !== 0;
+  });
+  if (open.length > 0) {
+    return warning(`others can read ${open.join(", ")}`, `chmod 600 ${open.join(" ")}`);
+  }
+  return ok(files.length > 0 ? files.join(", ") : "no file; flags, environment and defaults");
+}
+
+/** The key and the password that an sftp:// URL names, and the keys of an s3:// one. */
+function secretFilesOf(url: string, { env, home }: CliContext): string[] {
+  if (/^s3:/i.test(url)) {
+    return [env("AWS_SHARED_CREDENTIALS_FILE") || `${home}/.aws/credentials`];
+  }
+  // A `+` in a query is a plus, which URLSearchParams would take for a space.
+  const query = /^sftp:/i.test(url) ? URL.parse(url)?.search.replaceAll("+", "%2B") : undefined;
+  const options = new URLSearchParams(query);
+  return ["identity_file", "password_file"].map((key) =>
+    (options.get(key) ?? "").replace(/^~(?=\/)/, home)
+  ).filter((path) => path.startsWith("/"));
 }

@@ -165,7 +165,7 @@ function ownerOf(mount: MountEntry): MountOwner | undefined {
  * A child that does not answer is told to end and left behind: while its request lies with the
  * daemon it cannot, and whoever waited for it would hang as well.
  */
-async function statfsInChild(
+export async function statfsInChild(
   path: string,
   options: { clock: Clock; limits: ProbeLimits; owner: MountOwner | undefined },
 ): Promise<number | undefined> {

@@ -1,18 +1,183 @@
-/** All that `musicfs doctor` looks at: the one place where it touches the machine. */
+/** All that `musicfs doctor` looks at, and when that is of concern. */
 
-import type { Check } from "./doctor.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Config, OriginConfig } from "./config.ts";
+import { MUSICFS_TYPE, musicfsPaths, readMountTable } from "./mount_table.ts";
+import { type Check, failed, type Finding, ok, skipped } from "./doctor.ts";
+import {
+  type DaemonAnswer,
+  judgeCacheDisk,
+  judgeDaemon,
+  judgeIndex,
+  judgeTemporary,
+} from "./doctor_cache.ts";
+import { judgeAllowOther, judgeDevice, judgeHelper } from "./doctor_fuse.ts";
 import { judgeKernel } from "./doctor_kernel.ts";
+import { judgeClock, judgeDescriptors, judgeInotify } from "./doctor_limits.ts";
+import {
+  askDaemon,
+  askOrigin,
+  clockFacts,
+  descriptorLimits,
+  diskFacts,
+  findProgram,
+  inotifyLimits,
+  lookAtIndex,
+  openErrno,
+  readText,
+  temporaryFacts,
+  unitText,
+} from "./doctor_facts.ts";
+import { judgeDaemonsOrigin, judgeOrigin } from "./doctor_origin.ts";
+import { judgeUnit, unitOf } from "./doctor_systemd.ts";
+import { PATIENT_LIMITS, probeMount } from "./check_mount.ts";
+import { localFolder } from "../origins/open.ts";
+
+/** Longest that an origin may take to be reached and listed, in ms. */
+const ORIGIN_MS_MAX = 10_000;
+
+/** A child process, the probe of it, and a loaded machine. */
+const MOUNT_MS_MAX = 12_000;
+
+/** As long as an index of some GB is probed. */
+const INDEX_MS_MAX = 60_000;
 
 /** What there is to look at. */
 export interface DoctorParts {
+  config: Config;
+  /** What was found of the configuration itself. */
+  configured: Finding;
   env: (name: string) => string | undefined;
+  clock: Clock;
 }
 
-export function doctorChecks(_parts: DoctorParts): Check[] {
+/** All checks, in the order they are shown; asks the cache's daemon, if there is one, at once. */
+export async function doctorChecks(parts: DoctorParts): Promise<Check[]> {
+  const answer = await askDaemon(parts.config.cacheDir, parts.clock);
+  return [
+    { name: "config", look: () => parts.configured },
+    ...fuseChecks(parts),
+    ...machineChecks(parts, answer),
+    ...cacheChecks(parts, answer),
+    ...originChecks(parts, answer),
+    ...mountChecks(parts),
+    { name: "systemd", look: () => lookAtUnit(answer) },
+  ];
+}
+
+function fuseChecks({ config, env }: DoctorParts): Check[] {
+  const isRoot = Deno.uid() === 0;
   return [
     {
-      name: "kernel",
-      look: () => judgeKernel({ release: Deno.osRelease(), isRoot: Deno.uid() === 0 }),
+      name: "fuse",
+      look: () => {
+        const filesystems = readText("/proc/filesystems") ?? "";
+        return judgeDevice({ errno: openErrno("/dev/fuse"), filesystems, isRoot });
+      },
+    },
+    {
+      name: "fusermount3",
+      look: () => judgeHelper({ ...findProgram("fusermount3", env("PATH") ?? ""), isRoot }),
+    },
+    {
+      name: "allow_other",
+      look: () => {
+        const conf = readText("/etc/fuse.conf");
+        return judgeAllowOther({ conf, isWanted: config.allowOther, isRoot });
+      },
+    },
+    { name: "kernel", look: () => judgeKernel({ release: Deno.osRelease(), isRoot }) },
+  ];
+}
+
+function machineChecks({ config, clock, env }: DoctorParts, answer: DaemonAnswer): Check[] {
+  const isNeeded = config.watch &&
+    config.origins.some(({ url }) => localFolder(url) !== undefined);
+  const folders = answer.kind === "answers" ? answer.status.library.folders : undefined;
+  return [
+    { name: "descriptors", look: () => judgeDescriptors(descriptorLimits()) },
+    { name: "inotify", look: () => judgeInotify({ ...inotifyLimits(), folders, isNeeded }) },
+    { name: "clock", look: () => judgeClock(clockFacts(clock)) },
+    {
+      name: "temporary files",
+      look: () => judgeTemporary(temporaryFacts(env("TMPDIR") || "/tmp")),
     },
   ];
+}
+
+function cacheChecks({ config, clock }: DoctorParts, answer: DaemonAnswer): Check[] {
+  const { cacheDir } = config;
+  const usedBytes = answer.kind === "answers" ? answer.status.cache.used_bytes : 0;
+  const hangs = failed(`${cacheDir}: its disk hangs`, "see to the disk, or --cache-dir on another");
+  return [
+    {
+      name: "cache",
+      limitMs: ORIGIN_MS_MAX,
+      late: hangs,
+      look: async () => {
+        const facts = await diskFacts(config, { clock, usedBytes });
+        return facts ? judgeCacheDisk(facts) : hangs;
+      },
+    },
+    { name: "daemon", look: () => judgeDaemon(answer) },
+    {
+      name: "index",
+      limitMs: INDEX_MS_MAX,
+      look: async () => {
+        if (answer.kind === "silent") return judgeIndex({ kind: "busy" });
+        if (answer.kind === "none") return judgeIndex(await lookAtIndex(cacheDir, clock));
+        return judgeIndex({ kind: "state", state: answer.status.index?.state ?? "ok" });
+      },
+    },
+  ];
+}
+
+function originChecks({ config, clock, env }: DoctorParts, answer: DaemonAnswer): Check[] {
+  const checks = config.origins.map((origin): Check => ({
+    name: `origin ${origin.name}`,
+    limitMs: ORIGIN_MS_MAX,
+    late: judgeOrigin({
+      code: "timed_out",
+      message: `no answer, or no names, within ${ORIGIN_MS_MAX / 1000} s`,
+    }),
+    look: async (signal) => judgeOrigin(await askOrigin(origin, { clock, env, signal })),
+  }));
+  const known = new Set(config.origins.map(({ name }: OriginConfig) => name));
+  for (const origin of answer.kind === "answers" ? answer.status.origins : []) {
+    if (known.has(origin.name)) continue;
+    checks.push({ name: `origin ${origin.name}`, look: () => judgeDaemonsOrigin(origin) });
+  }
+  if (checks.length > 0) return checks;
+  return [{ name: "origins", look: () => skipped("none is configured: --origin URL names one") }];
+}
+
+function mountChecks({ clock }: DoctorParts): Check[] {
+  const checks = musicfsPaths(readMountTable()).map((path): Check => ({
+    name: `mount ${path}`,
+    limitMs: MOUNT_MS_MAX,
+    look: async () => {
+      const state = await probeMount(path, { clock, limits: PATIENT_LIMITS });
+      switch (state) {
+        case "live":
+          return ok("live");
+        case "absent":
+          return skipped("it has just gone");
+        case "stale":
+          return failed("stale: its daemon is dead", `musicfs check-mount ${path}`);
+        case "unanswered":
+          return failed("it does not answer", `restart its daemon, or: umount -l ${path}`);
+      }
+    },
+  }));
+  if (checks.length > 0) return checks;
+  return [{ name: "mounts", look: () => skipped(`nothing of type ${MUSICFS_TYPE} is mounted`) }];
+}
+
+async function lookAtUnit(answer: DaemonAnswer): Promise<Finding> {
+  if (answer.kind !== "answers") return skipped("no daemon runs");
+  const cgroup = readText(`/proc/${answer.status.pid}/cgroup`) ?? "";
+  const name = unitOf(cgroup);
+  if (name === undefined) return skipped("the daemon is no service of systemd's");
+  const shown = await unitText(name);
+  return shown === undefined ? skipped("systemd cannot be asked") : judgeUnit(name, shown);
 }

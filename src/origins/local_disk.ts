@@ -23,6 +23,11 @@ const REMOTE_TYPES: ReadonlyMap<number, string> = new Map([
   [0x00000187, "autofs"],
 ]);
 
+/** The name of a network's filesystem, by its magic number; undefined for all others. */
+export function remoteTypeName(type: number): string | undefined {
+  return REMOTE_TYPES.get(type);
+}
+
 /**
  * Whether a path lies on a disk of this machine, so that its bytes need no cache.
  *
