@@ -59,6 +59,7 @@ export const REQUIREMENTS = {
   },
   find: program("find", "findutils"),
   diff: program("diff", "diffutils"),
+  pgrep: program("pgrep", "procps"),
   mount: program("mount", "mount"),
   "mkfs.ext4": program("mkfs.ext4", "e2fsprogs"),
   setpriv: program("setpriv", "util-linux"),
