@@ -30,6 +30,9 @@ const WHOLE = 1;
 /** Zeros written at a time: what was given its place on the disk can be written when that is full. */
 const GROWTH_BYTES = 64 * 1024;
 
+/** A killed daemon leaves whole pages of what it wrote. */
+const PAGE_BYTES = 4096;
+
 /** Longer than any ledger (2 million open files): damaged, and not read. */
 const BYTES_MAX = 64 * 1024 * 1024;
 
@@ -53,7 +56,8 @@ export class HandleLedgerFile implements HandleLedger, Disposable {
   /** Takes over what `bytes`, all of the file, say. */
   private constructor(readonly descriptor: number, bytes: Uint8Array<ArrayBuffer>) {
     const inherited: OpenNote[] = [];
-    let isWhole = isHeader(bytes) && (new DataView(bytes.buffer).getUint32(8, true) & WHOLE) !== 0;
+    let isWhole = bytes.length >= GROWTH_BYTES && bytes.length % PAGE_BYTES === 0 &&
+      isHeader(bytes) && (new DataView(bytes.buffer).getUint32(8, true) & WHOLE) !== 0;
     const records = Math.floor(bytes.length / RECORD_BYTES);
     for (let slot = 1; slot < records; slot += 1) {
       const record = bytes.subarray(slot * RECORD_BYTES, (slot + 1) * RECORD_BYTES);

@@ -236,3 +236,38 @@ Deno.test("Operations keeps the pages of a file across opens, and reads links", 
   const length = answer(OPCODE.READLINK, nodeIdOf(ids.link, 0));
   assert.equal(new TextDecoder().decode(reply.bytes.subarray(HEADER, length)), "../x");
 });
+
+Deno.test("Operations answers the same through a predecessor's handle as through its own", () => {
+  const cached = new Map<number, Uint8Array>();
+  const { answer, reply, ids } = fixture({ cached, count: 3 });
+  const song = nodeIdOf(ids.song, 1);
+  const album = nodeIdOf(ids.album, 0);
+  cached.set(song, new Uint8Array(1000));
+  answer(OPCODE.OPEN, song, new Uint8Array(8));
+  const own = new StructView(reply.bytes, "fuse_open_out", HEADER).u64("fh");
+  const FLUSH = 25;
+  const requests: [name: string, opcode: number, node: number, handleAt: number][] = [
+    ["READ", OPCODE.READ, song, 0],
+    ["LSEEK", OPCODE.LSEEK, song, 0],
+    ["GETATTR with a handle", OPCODE.GETATTR, song, 8],
+    ["FLUSH", FLUSH, song, 0],
+    ["FSYNC", OPCODE.FSYNC, song, 0],
+    ["READDIR", OPCODE.READDIR, album, 0],
+    ["READDIRPLUS", OPCODE.READDIRPLUS, album, 0],
+    ["RELEASEDIR", OPCODE.RELEASEDIR, album, 0],
+    ["RELEASE", OPCODE.RELEASE, song, 0],
+  ];
+  for (const [name, opcode, node, handleAt] of requests) {
+    const answerTo = (handle: bigint): string => {
+      const body = readIn(0, 1000);
+      const view = new DataView(body.buffer);
+      // For LSEEK: SEEK_DATA.
+      if (opcode === OPCODE.LSEEK) view.setUint32(16, 3, true);
+      view.setBigUint64(handleAt, handle, true);
+      const length = answer(opcode, node, body);
+      return reply.bytes.subarray(0, length).toHex();
+    };
+    const older = (1n << 52n) + 5n;
+    assert.equal(answerTo(older), answerTo(own), name);
+  }
+});

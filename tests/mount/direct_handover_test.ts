@@ -6,6 +6,7 @@ import { randomNumbers } from "../support/churn.ts";
 import { FileUser } from "../support/file_user.ts";
 import { eventually } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
+import { randomBytes } from "../support/sample_library.ts";
 import { rounds, seed } from "../support/scale.ts";
 import { bytesOf, type Death, FILE_BYTES, HandoverRig } from "./handover_rig.ts";
 
@@ -119,6 +120,69 @@ for (const passthrough of [true, false]) {
       assert(rig.deaths > count / 10, `${message}: ${rig.deaths} deaths`);
       assert.equal(rig.deferred, 0, message);
       await allIsGivenBack(rig);
+    },
+  );
+}
+
+testWith(
+  ["fuse", "passthrough", "gcc"],
+  "a node stays open the way it is, whatever the next daemon was told of passthrough",
+  async () => {
+    await using rig = await HandoverRig.start({ passthrough: true });
+    await using user = await FileUser.start();
+    const handles = [{ handle: await user.open(rig.file(0)), i: 0 }];
+    const openIn = async (passthrough: boolean, files: readonly number[]): Promise<number> => {
+      const before = rig.counters.passthroughOpens;
+      rig.passthrough = passthrough;
+      dieOnceOf(rig, OPCODE.OPEN, "before");
+      for (const i of files) handles.push({ handle: await user.open(rig.file(i)), i });
+      for (const { handle, i } of handles) await check(user, handle, i);
+      return rig.counters.passthroughOpens - before;
+    };
+    assert.equal(await openIn(false, [0, 1]), 0);
+    assert.equal(await openIn(true, [0, 1, 2]), 1, "the third alone is new");
+    for (const { handle } of handles) await user.close(handle);
+    await allIsGivenBack(rig);
+  },
+);
+
+/** What may happen to the ledger while no daemon is there, and whether node 0 is still found in it. */
+const DAMAGE: Record<string, (path: string) => void> = {
+  "a flipped bit": (path) => {
+    const bytes = Deno.readFileSync(path);
+    const at = bytes.findIndex((byte, i) => i >= 32 && byte !== 0);
+    bytes[at + 16] = (bytes[at + 16] ?? 0) ^ 1;
+    Deno.writeFileSync(path, bytes);
+  },
+  "a lost file": (path) => Deno.removeSync(path),
+  "an empty file": (path) => Deno.truncateSync(path, 0),
+  "a file cut within a record": (path) => Deno.truncateSync(path, 32 + 20),
+  "noise": (path) => Deno.writeFileSync(path, randomBytes(100_001, 1)),
+};
+
+for (const [what, damage] of Object.entries(DAMAGE)) {
+  testWith(
+    ["fuse", "passthrough", "gcc"],
+    `a ledger damaged by ${what}: no wrong byte, and nothing fails but to open what it lost`,
+    async () => {
+      await using rig = await HandoverRig.start({ passthrough: true });
+      await using user = await FileUser.start();
+      const lost = await user.open(rig.file(0));
+      rig.between = () => damage(rig.ledgerPath);
+      for (let life = 0; life < 2; life += 1) {
+        dieOnceOf(rig, OPCODE.OPEN, "before");
+        const other = await user.open(rig.file(1));
+        rig.between = () => undefined;
+        await check(user, other, 1);
+        await check(user, lost, 0);
+        // The kernel goes on reading the file that it was given, and takes no second one beside it.
+        await assert.rejects(user.open(rig.file(0)), /errno 5$/);
+        await user.close(other);
+      }
+      assert.equal(rig.counters.passthroughOpens, 1, "how nodes are open is not known of all");
+      await user.close(lost);
+      const again = await user.open(rig.file(0));
+      await check(user, again, 0);
     },
   );
 }
