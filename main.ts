@@ -94,5 +94,10 @@ const runDaemon: CliContext["runDaemon"] = async (config, options) => {
   return await startDaemon(config, { ...options, args: Deno.args });
 };
 
+// mount(8) takes it from its helpers. Without one, Deno starts no other program.
+if (!env("PATH")) {
+  Deno.env.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+}
+
 // Not only setting the code: a probe that was left behind must not keep this process.
 Deno.exit(await supervising() ?? await here());

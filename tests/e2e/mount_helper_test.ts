@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { musicfsCommand, musicfsEnv } from "../support/daemon.ts";
+import { musicfsCommand, musicfsEnv, startDaemon } from "../support/daemon.ts";
 import { type Finished, quoted, run } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
 import { writeSampleLibrary } from "../support/sample_library.ts";
@@ -23,6 +23,9 @@ async function inScript(script: string): Promise<Finished> {
   const words = musicfsCommand().map(quoted).join(" ");
   await Deno.writeTextFile(join(dir.path, "upper/musicfs"), `#!/bin/sh\nexec ${words} "$@"\n`);
   await Deno.chmod(join(dir.path, "upper/musicfs"), 0o755);
+  const logger = join(dir.path, "upper/logger");
+  await Deno.writeTextFile(logger, `#!/bin/sh\nexec cat >>${quoted(join(dir.path, "log"))}\n`);
+  await Deno.chmod(logger, 0o755);
   await Deno.copyFile(HELPER, join(dir.path, "upper/mount.musicfs"));
   await Deno.symlink("mount.musicfs", join(dir.path, "upper/mount.fuse.musicfs"));
   const path = join(dir.path, "script");
@@ -44,7 +47,7 @@ export origin=$dir/origin mnt=$dir/mnt
 trap 'umount "$mnt" 2>/dev/null' EXIT
 gone() { for _ in $(seq 300); do mountpoint -q "$mnt" || return 0; sleep 0.1; done; return 1; }
 daemons() { pgrep -fc -- " mount $mnt( |$)"; }
-fail() { echo "FAILED: $*"; exit 1; }
+fail() { echo "FAILED: $*"; cat "$dir/log"; exit 1; }
 `;
 
 testWith(NEEDS, "mount -t musicfs returns once ls works; umount ends the daemon", async () => {
@@ -105,3 +108,12 @@ testWith(
     assert.equal(code, 0, stdout + stderr);
   },
 );
+
+testWith(["fuse"], "musicfs mount does without a PATH", async () => {
+  await using dir = await tempDir("path");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  const prefix = ["/usr/bin/env", "-u", "PATH"];
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin], prefix });
+  assert.equal(await daemon.stop(), 0, daemon.log);
+});
