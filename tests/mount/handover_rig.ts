@@ -16,7 +16,7 @@ import { HandleLedgerFile } from "../../src/mount/handle_ledger.ts";
 import { SharedCounters } from "../../src/mount/shared_counters.ts";
 import { sizeTimeVersion } from "../../src/origins/size_time_version.ts";
 import { MemoryIndex } from "../support/memory_index.ts";
-import { detach, mountsAt } from "../support/mounts.ts";
+import { detach } from "../support/mounts.ts";
 import { randomBytes } from "../support/sample_library.ts";
 import { type SmallDisk, smallDisk } from "../support/small_disk.ts";
 import { type TempDir, tempDir } from "../support/temp_dir.ts";
@@ -123,8 +123,7 @@ export class HandoverRig implements AsyncDisposable {
     await this.#serving;
     this.#end(this.#life);
     libc.close(this.#descriptor);
-    if (mountsAt(this.disk.path).length > 0) await this.disk[Symbol.asyncDispose]();
-    else await Deno.remove(this.disk.path);
+    await this.disk[Symbol.asyncDispose]();
     await this.dir[Symbol.asyncDispose]();
   }
 

@@ -17,11 +17,11 @@ export class FileUser implements AsyncDisposable {
     this.#lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   }
 
-  /** Needs gcc. */
-  static async start(): Promise<FileUser> {
-    const program = await cProgram("file_user");
+  /** Needs gcc. `prefix` is put before the command: `["setpriv", …]`. */
+  static async start(prefix: readonly string[] = []): Promise<FileUser> {
+    const [program = "", ...args] = [...prefix, await cProgram("file_user")];
     const pipes = { stdin: "piped", stdout: "piped", stderr: "inherit" } as const;
-    return new FileUser(new Deno.Command(program, { cwd: "/", ...pipes }).spawn());
+    return new FileUser(new Deno.Command(program, { args, cwd: "/", ...pipes }).spawn());
   }
 
   /** A handle. */

@@ -1,3 +1,4 @@
+import { mountsAt } from "./mounts.ts";
 import { tempDir } from "./temp_dir.ts";
 
 /** A filesystem of its own that can be filled to the last byte. Needs root. */
@@ -27,7 +28,7 @@ export async function smallDisk(bytes: number): Promise<SmallDisk> {
     free: () => Deno.remove(filler),
     remount: (mode) => run("mount", "-o", `remount,${mode}`, dir.path),
     async [Symbol.asyncDispose](): Promise<void> {
-      await run("umount", dir.path);
+      if (mountsAt(dir.path).length > 0) await run("umount", dir.path);
       await dir[Symbol.asyncDispose]();
     },
   };
