@@ -1,4 +1,3 @@
-import { statPath } from "../base/posix.ts";
 import { type CheckResult, examine, failed, type Finding, ok, warning } from "../mount/doctor.ts";
 import { doctorChecks } from "../mount/doctor_checks.ts";
 import type { Config } from "../mount/config.ts";
@@ -8,9 +7,6 @@ import type { CliContext } from "./context.ts";
 import { oneLine, type Output, printJson } from "./output.ts";
 import type { ParsedCommand } from "./parser.ts";
 import { UsageError } from "./usage_error.ts";
-
-/** Permissions of a file that others than its owner can read. */
-const OTHERS = 0o077;
 
 /** `musicfs doctor`: one line a check; exit code 1 if one failed. */
 export async function runDoctor(
@@ -40,7 +36,7 @@ function printCheck(stdout: Output, { name, state, found, remedy }: CheckResult)
 function lookAtConfig(
   flags: Flags,
   context: CliContext,
-): { config: Config; configured: Finding } {
+): { config: Config; configured: () => Promise<Finding> } {
   const sources = configSources(context);
   const plain: ConfigSources = {
     ...sources,
@@ -56,34 +52,39 @@ function lookAtConfig(
   };
   try {
     const config = resolveConfig(flags, { ...sources, readFile });
-    return { config, configured: judgeFiles(config, { files, context }) };
+    return { config, configured: () => lookAtFiles(config, { files, context }) };
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    return {
-      config: typed,
-      configured: failed(error.message, "mend it: nothing mounts until then"),
-    };
+    const wrong = failed(error.message, "mend it: nothing mounts until then");
+    return { config: typed, configured: () => Promise.resolve(wrong) };
   }
 }
 
 /** Whether others can read what may hold passwords, tokens or keys. */
-function judgeFiles(
+async function lookAtFiles(
   config: Config,
   { files, context }: { files: readonly string[]; context: CliContext },
-): Finding {
+): Promise<Finding> {
   const hasSecrets = config.hooks.some((hook) => "url" in hook);
   const secrets = [
     ...hasSecrets ? files : [],
     ...config.origins.flatMap(({ url }) => secretFilesOf(url, context)),
   ];
-  const open = secrets.filter((path) => {
-    const status = statPath(path);
-    return typeof status !== "number" && (status.mode & OTHERS) !== 0;
-  });
+  const open: string[] = [];
+  for (const path of secrets) if (await isOpenToOthers(path)) open.push(path);
   if (open.length > 0) {
     return warning(`others can read ${open.join(", ")}`, `chmod 600 ${open.join(" ")}`);
   }
   return ok(files.length > 0 ? files.join(", ") : "no file; flags, environment and defaults");
+}
+
+async function isOpenToOthers(path: string): Promise<boolean> {
+  try {
+    return ((await Deno.stat(path)).mode ?? 0) % 0o100 !== 0;
+  } catch (error) {
+    if (error instanceof Error) return false; // Whoever needs it will say so.
+    throw error;
+  }
 }
 
 /** The key and the password that an sftp:// URL names, and the keys of an s3:// one. */

@@ -106,12 +106,15 @@ export function judgeTemporary(
 /** What asking the cache's daemon came to. */
 export type DaemonAnswer =
   | { kind: "none" }
+  /** The cache's disk hangs, so that nobody can be asked. */
+  | { kind: "hangs" }
   /** It holds the lock, and says nothing. */
   | { kind: "silent"; pid: number; isMounting: boolean }
   | { kind: "answers"; status: StatusResult };
 
 export function judgeDaemon(answer: DaemonAnswer): Finding {
   if (answer.kind === "none") return ok("no daemon runs on this cache");
+  if (answer.kind === "hangs") return skipped("the cache's disk hangs");
   if (answer.kind === "silent") {
     const { pid, isMounting } = answer;
     if (!isMounting) return ok(`musicfs process ${pid} works on the cache`);

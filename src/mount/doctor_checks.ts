@@ -15,10 +15,12 @@ import { judgeAllowOther, judgeDevice, judgeHelper } from "./doctor_fuse.ts";
 import { judgeKernel } from "./doctor_kernel.ts";
 import { judgeClock, judgeDescriptors, judgeInotify } from "./doctor_limits.ts";
 import {
+  answers,
   askDaemon,
   askOrigin,
   clockFacts,
   descriptorLimits,
+  DISK_LIMITS,
   diskFacts,
   findProgram,
   inotifyLimits,
@@ -30,7 +32,7 @@ import {
 } from "./doctor_facts.ts";
 import { judgeDaemonsOrigin, judgeOrigin } from "./doctor_origin.ts";
 import { judgeUnit, unitOf } from "./doctor_systemd.ts";
-import { PATIENT_LIMITS, probeMount } from "./check_mount.ts";
+import { probeMount } from "./check_mount.ts";
 import { localFolder } from "../origins/open.ts";
 
 /** Longest that an origin may take to be reached and listed, in ms. */
@@ -45,8 +47,8 @@ const INDEX_MS_MAX = 60_000;
 /** What there is to look at. */
 export interface DoctorParts {
   config: Config;
-  /** What was found of the configuration itself. */
-  configured: Finding;
+  /** Looks at the configuration itself. */
+  configured: () => Promise<Finding>;
   env: (name: string) => string | undefined;
   clock: Clock;
 }
@@ -55,7 +57,7 @@ export interface DoctorParts {
 export async function doctorChecks(parts: DoctorParts): Promise<Check[]> {
   const answer = await askDaemon(parts.config.cacheDir, parts.clock);
   return [
-    { name: "config", look: () => parts.configured },
+    { name: "config", look: parts.configured },
     ...fuseChecks(parts),
     ...machineChecks(parts, answer),
     ...cacheChecks(parts, answer),
@@ -100,7 +102,11 @@ function machineChecks({ config, clock, env }: DoctorParts, answer: DaemonAnswer
     { name: "clock", look: () => judgeClock(clockFacts(clock)) },
     {
       name: "temporary files",
-      look: () => judgeTemporary(temporaryFacts(env("TMPDIR") || "/tmp")),
+      look: async () => {
+        const dir = env("TMPDIR") || "/tmp";
+        if (!await answers(dir, clock)) return failed(`${dir}: its disk hangs`, "TMPDIR=/var/tmp");
+        return judgeTemporary(temporaryFacts(dir));
+      },
     },
   ];
 }
@@ -108,22 +114,20 @@ function machineChecks({ config, clock, env }: DoctorParts, answer: DaemonAnswer
 function cacheChecks({ config, clock }: DoctorParts, answer: DaemonAnswer): Check[] {
   const { cacheDir } = config;
   const usedBytes = answer.kind === "answers" ? answer.status.cache.used_bytes : 0;
-  const hangs = failed(`${cacheDir}: its disk hangs`, "see to the disk, or --cache-dir on another");
   return [
     {
       name: "cache",
-      limitMs: ORIGIN_MS_MAX,
-      late: hangs,
-      look: async () => {
-        const facts = await diskFacts(config, { clock, usedBytes });
-        return facts ? judgeCacheDisk(facts) : hangs;
-      },
+      look: () =>
+        answer.kind === "hangs"
+          ? failed(`${cacheDir}: its disk hangs`, "see to the disk, or --cache-dir on another")
+          : judgeCacheDisk(diskFacts(config, usedBytes)),
     },
     { name: "daemon", look: () => judgeDaemon(answer) },
     {
       name: "index",
       limitMs: INDEX_MS_MAX,
       look: async () => {
+        if (answer.kind === "hangs") return skipped("the cache's disk hangs");
         if (answer.kind === "silent") return judgeIndex({ kind: "busy" });
         if (answer.kind === "none") return judgeIndex(await lookAtIndex(cacheDir, clock));
         return judgeIndex({ kind: "state", state: answer.status.index?.state ?? "ok" });
@@ -139,6 +143,7 @@ function originChecks({ config, clock, env }: DoctorParts, answer: DaemonAnswer)
     late: judgeOrigin({
       code: "timed_out",
       message: `no answer, or no names, within ${ORIGIN_MS_MAX / 1000} s`,
+      isLocal: localFolder(origin.url) !== undefined,
     }),
     look: async (signal) => judgeOrigin(await askOrigin(origin, { clock, env, signal })),
   }));
@@ -156,7 +161,7 @@ function mountChecks({ clock }: DoctorParts): Check[] {
     name: `mount ${path}`,
     limitMs: MOUNT_MS_MAX,
     look: async () => {
-      const state = await probeMount(path, { clock, limits: PATIENT_LIMITS });
+      const state = await probeMount(path, { clock, limits: DISK_LIMITS });
       switch (state) {
         case "live":
           return ok("live");

@@ -9,9 +9,9 @@ import {
   cString,
   libc,
   O_CREAT,
+  O_EXCL,
   O_NOFOLLOW,
   O_RDWR,
-  O_TRUNC,
   O_WRONLY,
   openFile,
   pwriteFully,
@@ -50,7 +50,7 @@ const STA_UNSYNC = 0x40;
 const PROBE_BYTES = 4096;
 
 /** A disk that does not answer a child within this time hangs, in ms. */
-const DISK_LIMITS = { startMs: 5_000, answerMs: 2_000 };
+export const DISK_LIMITS = { startMs: 5_000, answerMs: 2_000 };
 
 /** Longest wait for a daemon's status, in ms. */
 const DAEMON_MS_MAX = 3_000;
@@ -132,12 +132,11 @@ export async function answers(path: string, clock: Clock): Promise<boolean> {
   return await statfsInChild(path, options) !== undefined;
 }
 
-/** What is known of the cache's disk; undefined if it hangs. */
-export async function diskFacts(
+/** What is known of the cache's disk, which answers. */
+export function diskFacts(
   { cacheDir, maxSizeBytes }: Config,
-  { clock, usedBytes }: { clock: Clock; usedBytes: number },
-): Promise<CacheDiskFacts | undefined> {
-  if (!await answers(cacheDir, clock)) return undefined;
+  usedBytes: number,
+): CacheDiskFacts {
   const folder = existingFolder(cacheDir);
   const filesystem = statFilesystem(folder);
   const known = typeof filesystem === "number"
@@ -168,7 +167,7 @@ function existingFolder(path: string): string {
 /** Makes, fills and removes a file; 0 or the errno. */
 function tryWriting(folder: string): number {
   const path = `${folder}/.musicfs-doctor-${Deno.pid}`;
-  const descriptor = agreed(() => openFile(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW));
+  const descriptor = agreed(() => openFile(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW));
   if (descriptor < 0) return -descriptor;
   const written = pwriteFully(descriptor, new Uint8Array(PROBE_BYTES), 0);
   libc.close(descriptor);
@@ -190,6 +189,8 @@ export function temporaryFacts(dir: string): TemporaryFacts {
 
 /** Asks whoever has the cache. */
 export async function askDaemon(cacheDir: string, clock: Clock): Promise<DaemonAnswer> {
+  // Whatever else is done there would hang with it, and this process, too.
+  if (!await answers(cacheDir, clock)) return { kind: "hangs" };
   const stop = new AbortController();
   try {
     const asked = callDaemon(`${cacheDir}/${CONTROL_SOCKET}`, "status", { signal: stop.signal });
@@ -244,10 +245,11 @@ export async function askOrigin(
     signal: AbortSignal;
   },
 ): Promise<OriginAnswer> {
+  const folder = localFolder(url);
   try {
-    const folder = localFolder(url);
     if (folder !== undefined && !await answers(folder, clock)) {
-      return { code: "timed_out", message: `${folder} does not answer: its disk or server hangs` };
+      const message = `${folder} does not answer: its disk or server hangs`;
+      return { code: "timed_out", message, isLocal: true };
     }
     await using origin = await openOrigin({ name, url }, { log: silentLog, clock, env });
     const startedMs = clock.monotonic();
@@ -266,7 +268,7 @@ export async function askOrigin(
     };
   } catch (error) {
     if (!(error instanceof MusicfsError)) throw error;
-    return { code: error.code, message: error.message };
+    return { code: error.code, message: error.message, isLocal: folder !== undefined };
   }
 }
 

@@ -18,6 +18,13 @@ const REMEDIES = {
   invalid: "mend the origin's URL",
 } satisfies Record<ErrorCode, string>;
 
+const LOCAL_REMEDIES = {
+  ...REMEDIES,
+  denied: "let this user read it: chmod -R a+rX, or a group",
+  unavailable: "mount its disk, or name a folder that is there",
+  timed_out: "see to its disk, or to the server behind it; umount -l gives it up",
+} satisfies Record<ErrorCode, string>;
+
 /** What asking an origin came to. */
 export type OriginAnswer =
   | {
@@ -29,10 +36,13 @@ export type OriginAnswer =
     /** Whether there were more. */
     hasMore: boolean;
   }
-  | { code: ErrorCode; message: string };
+  | { code: ErrorCode; message: string; isLocal: boolean };
 
 export function judgeOrigin(answer: OriginAnswer): Finding {
-  if ("code" in answer) return failed(answer.message, REMEDIES[answer.code]);
+  if ("code" in answer) {
+    const { code, message, isLocal } = answer;
+    return failed(message, isLocal ? LOCAL_REMEDIES[code] : REMEDIES[code]);
+  }
   const { latencyMs, listMs, names, hasMore } = answer;
   const found = `answers in ${round(latencyMs)} ms, lists ${names}${hasMore ? " and more" : ""} ` +
     `names in ${round(listMs)} ms`;
