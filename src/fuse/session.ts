@@ -187,6 +187,7 @@ class Session {
     const readAt = opcode === OPCODE.READ ? clock.monotonic() : 0;
     let answer: number;
     try {
+      failpoint("fuse.answer");
       answer = operations.answer(request);
     } catch (error) {
       hooks.failed(opcode, error);

@@ -2,6 +2,7 @@ import type { ByteRange } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { Histogram } from "../base/histogram.ts";
 import { MusicfsError } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
 import { checked, libc } from "../base/posix.ts";
 import { ERRNO, errnoOf, readErrnoOf } from "../fuse/errno.ts";
@@ -116,6 +117,7 @@ export class DeferredRequests {
   async #answer(request: DataView, signal: AbortSignal): Promise<void> {
     const { library, operations, reply } = this.#parts;
     const opcode = request.getUint32(4, true);
+    failpoint("fuse.deferred");
     if (opcode === OPCODE.READ) return await this.#read(request, signal);
     if (opcode === OPCODE.OPEN) {
       // The file is not as it was listed, or its disk is gone. If it has another version now, the

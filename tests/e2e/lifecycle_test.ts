@@ -22,6 +22,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
       assert.equal(await daemon.stop(signal), 0, daemon.log);
       assert.deepEqual(mountsAt(daemon.mountpoint), []);
       assert.ok(daemon.notifications.includes("STOPPING=1"));
+      assert.match(daemon.log, /Stopped reason=signal ms=\d+/);
       await reader;
     }
     await using again = await startDaemon({ dir: dir.path, origins: [origin] });
@@ -72,6 +73,47 @@ testWith(
     assert.deepEqual(mountsAt(daemon.mountpoint), []);
   },
 );
+
+const BUGS = {
+  "fuse.answer": /A request failed.*a bug/,
+  "fuse.deferred": /Cannot read.*a bug/,
+} as const;
+
+for (const [where, line] of Object.entries(BUGS)) {
+  testWith(NEEDS, `a bug in one request (${where}) is logged, and costs no other`, async () => {
+    await using dir = await tempDir("bug");
+    const origin = join(dir.path, "origin");
+    await writeSampleLibrary(origin);
+    const env = { MUSICFS_FAILPOINTS: `${where}=1*panic(a bug)` };
+    await using daemon = await startDaemon({ dir: dir.path, origins: [origin], env });
+    // The kernel may ask again for what it was refused.
+    await run("diff", ["-r", origin, daemon.mountpoint]);
+    assert.match(daemon.log, line);
+    await output("diff", ["-r", origin, daemon.mountpoint]);
+    assert.equal(await daemon.stop(), 0, daemon.log);
+  });
+}
+
+testWith(NEEDS, "a second SIGTERM ends the daemon at once", async () => {
+  await using dir = await tempDir("twice");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  // Whoever is in the mount keeps it from being unmounted politely, for three seconds.
+  const held = new Deno.Command("sleep", { args: ["1000"], cwd: daemon.mountpoint }).spawn();
+  try {
+    daemon.signal("SIGTERM");
+    await eventually(() => daemon.notifications.includes("STOPPING=1"), {
+      ms: 10_000,
+      what: "that it stops",
+    });
+    assert.equal(await daemon.stop(), 1, daemon.log);
+    assert.match(daemon.log, /A second signal/);
+  } finally {
+    held.kill("SIGKILL");
+    await held.status;
+  }
+});
 
 testWith(NEEDS, "SIGUSR1 ends the daemon and leaves the mount for a successor", async () => {
   await using dir = await tempDir("usr1");

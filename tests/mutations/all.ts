@@ -6,12 +6,14 @@ import { ROWS_B } from "./rows_b.ts";
 import { ROWS_C } from "./rows_c.ts";
 import { ROWS_D } from "./rows_d.ts";
 import { ROWS_E } from "./rows_e.ts";
+import { ROWS_N } from "./rows_n.ts";
 
 export const MUTATIONS: readonly Mutation[] = [
   ...ROWS_A,
   ...ROWS_B,
   ...ROWS_C,
   ...ROWS_D,
+  ...ROWS_N,
   ...ROWS_E,
 ];
 
@@ -19,7 +21,6 @@ const TO_COME = "to come with issue 6";
 
 /** Layers of rows that no mutation proves yet. */
 export const ABSENT: readonly Gap[] = [
-  { row: "A3", layer: "D", reason: TO_COME },
   { row: "A4", layer: "S", reason: TO_COME },
   { row: "A4b", layer: "D", reason: TO_COME },
   { row: "A4b", layer: "S", reason: TO_COME },
@@ -27,19 +28,10 @@ export const ABSENT: readonly Gap[] = [
   { row: "A4c", layer: "S", reason: TO_COME },
   { row: "A5", layer: "S", reason: TO_COME },
   { row: "A6", layer: "S", reason: TO_COME },
-  { row: "B1", layer: "D", reason: TO_COME },
   { row: "C1", layer: "D", reason: TO_COME },
   { row: "C2", layer: "D", reason: TO_COME },
   { row: "C5", layer: "P", reason: TO_COME },
   { row: "C5", layer: "D", reason: TO_COME },
-  { row: "D1", layer: "N", reason: TO_COME },
-  { row: "D2", layer: "N", reason: TO_COME },
-  { row: "D3", layer: "N", reason: TO_COME },
-  { row: "D4", layer: "N", reason: TO_COME },
-  { row: "D5", layer: "N", reason: TO_COME },
-  { row: "D8", layer: "N", reason: TO_COME },
-  { row: "D9", layer: "N", reason: TO_COME },
-  { row: "D10", layer: "N", reason: TO_COME },
   { row: "E7", layer: "D", reason: TO_COME },
   { row: "E9", layer: "D", reason: TO_COME },
   { row: "E9", layer: "S", reason: TO_COME },

@@ -33,6 +33,16 @@ export const ROWS_A: readonly Mutation[] = [
     replace: "const detach = false;",
   },
   {
+    row: "A1",
+    layer: "D",
+    behaviour: "a second signal exits at once",
+    test: { file: LIFECYCLE, name: "a second SIGTERM ends the daemon at once" },
+    removed: "a second signal is not heeded",
+    file: "src/mount/stop_signal.ts",
+    search: "        return exitNow();\n",
+    replace: "        return;\n",
+  },
+  {
     row: "A2",
     layer: "P",
     behaviour: "logged with its stack, before the daemon stops in order",
@@ -81,7 +91,7 @@ export const ROWS_A: readonly Mutation[] = [
     },
     removed: "nobody catches what is not handled",
     file: "src/mount/daemon.ts",
-    search: "  stack.use(catchFaults({ log, stop, giveUp: () => giveUp(mountpoint) }));\n",
+    search: "  stack.use(catchFaults({ log, stop, giveUp: () => giveUp(parts) }));\n",
     replace: "",
   },
   {
@@ -100,6 +110,20 @@ export const ROWS_A: readonly Mutation[] = [
   {
     row: "A3",
     layer: "P",
+    behaviour: "a bug in one request in the worker is EIO for that request alone",
+    test: {
+      file: "tests/fuse/session_test.ts",
+      name:
+        "serveSession() answers a request that throws with EIO, and the next as if nothing were",
+    },
+    removed: "what a request throws ends the loop",
+    file: "src/fuse/session.ts",
+    search: "      hooks.failed(opcode, error);\n",
+    replace: "      throw error;\n",
+  },
+  {
+    row: "A3",
+    layer: "P",
     behaviour: "a writer that dies poisons nothing",
     test: {
       file: "tests/store/disk_cas_store_test.ts",
@@ -109,6 +133,32 @@ export const ROWS_A: readonly Mutation[] = [
     file: "src/store/disk_cas_store.ts",
     search: "    if (descriptor === -EEXIST) {\n",
     replace: "    if (descriptor === -EEXIST && Deno.pid < 0) {\n",
+  },
+  {
+    row: "A3",
+    layer: "D",
+    behaviour: "logged, and costs no other request (worker)",
+    test: {
+      file: LIFECYCLE,
+      name: "a bug in one request (fuse.answer) is logged, and costs no other",
+    },
+    removed: "what a request throws ends the loop",
+    file: "src/fuse/session.ts",
+    search: "      hooks.failed(opcode, error);\n",
+    replace: "      throw error;\n",
+  },
+  {
+    row: "A3",
+    layer: "D",
+    behaviour: "logged, and costs no other request (main thread)",
+    test: {
+      file: LIFECYCLE,
+      name: "a bug in one request (fuse.deferred) is logged, and costs no other",
+    },
+    removed: "nobody catches what a request throws",
+    file: "src/mount/deferred_requests.ts",
+    search: "      .catch((error) => this.#refuse(request, error, controller.signal))\n",
+    replace: "",
   },
   {
     row: "A4",
@@ -152,7 +202,7 @@ export const ROWS_A: readonly Mutation[] = [
     behaviour: "sockets with a path are reached",
     test: { file: "tests/mount/systemd_test.ts", name: "sdNotify() reaches a socket with a path" },
     removed: "the path's NUL is left out, with its last letter",
-    file: "src/mount/systemd.ts",
+    file: "src/base/descriptors.ts",
     search: "  address.set(name, 2);\n",
     replace: "  address.set(name.subarray(1), 2);\n",
   },
@@ -165,7 +215,7 @@ export const ROWS_A: readonly Mutation[] = [
       name: "sdNotify() reaches an abstract socket and hands descriptors over",
     },
     removed: "an abstract name is taken for a path",
-    file: "src/mount/systemd.ts",
+    file: "src/base/descriptors.ts",
     search: "  if (isAbstract) address[2] = 0;\n",
     replace: "",
   },
@@ -192,7 +242,7 @@ export const ROWS_A: readonly Mutation[] = [
     },
     removed: "daemons do not say which mountpoint they serve",
     file: "src/mount/daemon.ts",
-    search: "  stack.use(registerDaemon(info, registryPlace(env)));\n",
+    search: "  await take(() => registerDaemon(info, registryPlace(env)));\n",
     replace: "",
   },
 ];

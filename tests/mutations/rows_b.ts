@@ -62,6 +62,19 @@ export const ROWS_B: readonly Mutation[] = [
     replace: "if (this.#read(onDisk) >= 0) return true;",
   },
   {
+    row: "B1",
+    layer: "D",
+    behaviour: "killed at any step: a sound cache, right bytes, and an empty tmp",
+    test: {
+      file: "tests/e2e/store_kill_test.ts",
+      name: "a daemon killed at any step of writing a chunk leaves a sound cache, and an empty tmp",
+    },
+    removed: "what was being written is left in tmp",
+    file: "src/mount/cache.ts",
+    search: "    Deno.removeSync(`${cacheDir}/tmp/${name}`, { recursive: true });\n",
+    replace: "    void name;\n",
+  },
+  {
     row: "B2",
     layer: "P",
     behaviour: "what is no index is seen without LMDB, and set aside",

@@ -265,7 +265,7 @@ export const ROWS_E: readonly Mutation[] = [
       name: "a file replaced while it is open (half read before) keeps its bytes or is ESTALE",
     },
     removed: "the kernel is not told of changes",
-    file: "src/mount/daemon.ts",
+    file: "src/mount/start_mount.ts",
     search: "  cache.changes.listener = (changes) => mount.tell(changes);\n",
     replace: "",
   },

@@ -9,6 +9,7 @@ import { testWith } from "../support/requirements.ts";
 import { rounds } from "../support/scale.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { writeTracks } from "./library.ts";
+import { proven } from "./proven.ts";
 import { readBeside, type Reading, REMOTE_KINDS, REMOTE_NEEDS, startRemote } from "./remote.ts";
 import { originIs, originOf } from "./status.ts";
 
@@ -20,9 +21,6 @@ const MBIT = 40;
 const TRACK_BYTES = rounds({ ci: 2_000_000, long: 8_000_000 });
 
 const OUTAGE_MS = rounds({ ci: 3_000, long: 10_000 });
-
-/** What a probe of equal contents reads of each file: head and tail. */
-const PROBE_BYTES = 2 * 16 * 1024;
 
 const OUTAGES = {
   "cut, with nobody told": (link: Link) => link.cut(),
@@ -145,18 +143,6 @@ async function halfWay(
   });
   const { down } = await link.bytes();
   assert.ok(down - before < bytes * 0.9, "the outage would come too late");
-}
-
-/** Waits until the backup has been asked for head and tail of every file, and then no more. */
-async function proven(link: Link, files: number): Promise<void> {
-  let last = -1;
-  let still = 0;
-  await eventually(async () => {
-    const { down } = await link.bytes();
-    still = down === last ? still + 1 : 0;
-    last = down;
-    return down > files * PROBE_BYTES && still > 20;
-  }, { ms: 60_000, what: "every file of the backup compared with the primary's" });
 }
 
 function assertWhole(readings: readonly Reading[], daemon: Daemon): void {
