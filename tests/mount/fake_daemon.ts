@@ -2,8 +2,12 @@
  * A program for tests of the supervising parent: as `parent` and `__supervise` it is the parent of
  * itself; as `mount FILE` a daemon that has no mount and does what FILE says.
  *
- * Each start does the next of `FILE`'s lines: words of `open hold ready release stopping kill wait
- * exit=N orphaned`. It writes what it saw to `FILE.log`, a JSON object a line.
+ * Each start does the words of FILE's next line:
+ * - `open`: the link to its parent; `hold` (a descriptor of FILE), `release`, `ready`, `stopping`.
+ * - `listen`: to signals, which are told when they come.
+ * - `tell`: appends what it sees to `FILE.log`, as JSON on a line.
+ * - `until=WORD`: waits for `FILE.WORD`; `until=parent`: until its parent was replaced.
+ * - `wait`: for good; `exit=N`; `kill`: SIGKILL to itself.
  */
 
 import { libc, O_RDONLY, openFile, statDescriptor } from "../../src/base/posix.ts";
@@ -36,11 +40,10 @@ export interface Seen {
   /** Its session: its own id if it leads one. */
   session: number;
   signals: readonly string[];
+  predecessor: unknown;
   /** Process ids of parents that took the place of others. */
   parents: readonly number[];
 }
-
-if (import.meta.main) Deno.exit(await main(Deno.args));
 
 async function main([name, ...words]: string[]): Promise<number> {
   const print = (line: string): void => {
@@ -59,6 +62,7 @@ class FakeDaemon {
   readonly #signals: string[] = [];
   readonly #parents: number[] = [];
   #link: SupervisorLink | undefined;
+  #warned: unknown = null;
 
   constructor(readonly file: string) {}
 
@@ -98,10 +102,8 @@ class FakeDaemon {
         return void this.#link?.[verb]();
       case "tell":
         return void this.#tell();
-      case "pause":
-        return void await systemClock.sleep(Number(value));
-      case "orphaned":
-        while (Deno.ppid === Number(value ?? Deno.ppid) || isFake(Deno.ppid)) {
+      case "until":
+        while (value === "parent" ? this.#parents.length === 0 : !this.#isThere(value ?? "")) {
           await systemClock.sleep(5);
         }
         return;
@@ -118,11 +120,21 @@ class FakeDaemon {
     }
   }
 
+  #isThere(word: string): boolean {
+    try {
+      Deno.statSync(`${this.file}.${word}`);
+      return true;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+  }
+
   #open(): void {
     this.#link = SupervisorLink.open({
       env: (name) => Deno.env.get(name),
       clock: systemClock,
-      log: silentLog,
+      log: { ...silentLog, warning: (_message, fields) => (this.#warned = fields) },
       mountpoint: `${this.file}.mnt`,
       args: Deno.args,
       startParent: (socket) => {
@@ -153,6 +165,7 @@ class FakeDaemon {
       isInheritedOn: inherited !== undefined && libc.fcntl(inherited, F_GETFD, 0n) === 0,
       namesSocket: Deno.env.has("MUSICFS_SUPERVISOR"),
       session: Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[3]),
+      predecessor: this.#warned,
       signals: this.#signals,
       parents: this.#parents,
     };
@@ -160,12 +173,4 @@ class FakeDaemon {
   }
 }
 
-/** Whether the process is a parent of this program. */
-function isFake(pid: number): boolean {
-  try {
-    return Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes("\0parent\0");
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
+if (import.meta.main) Deno.exit(await main(Deno.args));
