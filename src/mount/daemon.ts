@@ -141,7 +141,7 @@ async function serve(
   const worker = loadFuseWorker();
   const deaths = new DeathCount(parts.cacheDir, { clock, log });
   const heir = heritage && { ...heritage, session: await deaths.begin(heritage.session) };
-  failpoint("daemon.takeover");
+  if (heir) failpoint("daemon.takeover");
   const takenOver = heir?.session.epoch;
   const cache = stack.use(await openCache(config, { ...options, forMount: true, takenOver }));
   const made = await startMount(cache, { worker, heritage: heir, parts, options });

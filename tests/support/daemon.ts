@@ -146,6 +146,11 @@ export class Daemon implements AsyncDisposable {
     return this.#log;
   }
 
+  /** The child's process id: with `supervise` the parent's. */
+  get childPid(): number {
+    return this.#child.pid;
+  }
+
   /** Whether the child has not ended. */
   get isRunning(): boolean {
     return this.#status === undefined;
@@ -207,6 +212,7 @@ export class Daemon implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       if (this.isRunning) this.signal("SIGTERM");
+      else await this.#endOrphan();
       await within(this.ended, { ms: 10_000, what: "end" }).catch(() => {
         this.signal("SIGCONT");
         this.signal("SIGKILL");
@@ -218,12 +224,30 @@ export class Daemon implements AsyncDisposable {
     }
   }
 
+  /** Ends a daemon whose parent is gone: it writes where the child did, and has another parent. */
+  async #endOrphan(): Promise<void> {
+    const pid = await this.pid().catch(() => undefined);
+    if (pid === undefined || !isOf(pid, this.mountpoint)) return;
+    Deno.kill(pid, "SIGTERM");
+    await eventually(() => !isOf(pid, this.mountpoint), { ms: DAEMON_MS_MAX, what: "its end" });
+  }
+
   async #collect(): Promise<void> {
     const take = async (stream: ReadableStream<Uint8Array>): Promise<void> => {
       const text = stream.pipeThrough(new TextDecoderStream());
       for await (const part of text) this.#log += part;
     };
     await Promise.all([take(this.#child.stdout), take(this.#child.stderr)]);
+  }
+}
+
+/** Whether `pid` is a process that names `mountpoint` among its words. */
+function isOf(pid: number, mountpoint: string): boolean {
+  try {
+    return Deno.readTextFileSync(`/proc/${pid}/cmdline`).split("\0").includes(mountpoint);
+  } catch (error) {
+    if (error instanceof Error) return false; // There is no such process.
+    throw error;
   }
 }
 
