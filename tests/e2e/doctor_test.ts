@@ -114,7 +114,8 @@ testWith(["fuse", "fusermount3"], "doctor asks a daemon that runs", async () => 
   await using dir = await tempDir("doctor");
   const origin = `${dir.path}/music`;
   await writeNoise(`${origin}/a.flac`, { bytes: 4096, seed: 1 });
-  await using daemon = await startDaemon({ dir: dir.path, origins: [origin] });
+  const options = { dir: dir.path, origins: [origin] };
+  await using daemon = await startDaemon(options);
   const args = ["--cache-dir", daemon.cacheDir];
   const told = await doctor(args);
   assert.match(said(told, "daemon"), /^ok: daemon \d+ serves .*\/mnt/);
@@ -136,6 +137,13 @@ testWith(["fuse", "fusermount3"], "doctor asks a daemon that runs", async () => 
   const after = await doctor(args);
   assert.match(said(after, "daemon"), /^ok: no daemon/);
   assert.match(said(after, "index"), /^ok: sound/);
+
+  await Deno.writeTextFile(`${daemon.cacheDir}/index/data.mdb`, "no index".repeat(10_000));
+  await using next = await startDaemon(options);
+  assert.match(said(await doctor(args), "index"), /^ok: made again at the daemon's start/);
+  const status = await musicfs(["status", ...args]);
+  assert.match(status.stdout, /^index +made again at this start; the damaged one is .*\.corrupt-/m);
+  assert.equal(await next.stop(), 0);
 });
 
 testWith(["fuse", "root"], "doctor ends beside disks that hang, and names them", async () => {

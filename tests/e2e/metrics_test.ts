@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Daemon, startDaemon } from "../support/daemon.ts";
+import { type Daemon, musicfs, startDaemon } from "../support/daemon.ts";
 import { type ParsedFamily, parseExposition, valueOf } from "../support/exposition.ts";
 import { eventually, output } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
@@ -116,6 +116,11 @@ testWith(
       what: `a warning in ${daemon.log}`,
     });
     assert.equal((await Deno.readFile(`${daemon.mountpoint}/a.flac`)).length, 4096);
+    const status = await musicfs(["status", "--json", "--cache-dir", daemon.cacheDir]);
+    const { faults, takeovers, queues } = JSON.parse(status.stdout);
+    assert(faults.warnings >= 1);
+    assert.deepEqual([faults.errors, faults.last_error, takeovers], [0, null, 0]);
+    assert.deepEqual(Object.keys(queues), ["requests", "fetches", "notifications"]);
     assert.equal(await daemon.stop(), 0);
   },
 );

@@ -57,9 +57,15 @@ Deno.test("CacheDisk tells once that it is degraded, and once that it is well", 
   };
   const clock = new VirtualClock();
   const disk = new CacheDisk({ cacheDir: dir.path, clock, log });
-  for (let i = 0; i < 5; i += 1) disk.failed("test.write", "a file", 28);
+  assert.equal(disk.degradedSinceMs, null);
+  const sinceMs = clock.now();
+  disk.failed("test.write", "a file", 28);
+  await clock.advance(1);
+  for (let i = 0; i < 4; i += 1) disk.failed("test.write", "a file", 28);
+  assert.equal(disk.degradedSinceMs, sinceMs);
   await clock.advance(60_000);
   for (let i = 0; i < 5; i += 1) disk.probe();
+  assert.equal(disk.degradedSinceMs, null);
   assert.deepEqual(said, ["warning", "info"]);
 });
 
