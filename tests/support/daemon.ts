@@ -1,6 +1,7 @@
 /** A real musicfs in a child process: from the sources, or the executable that `MUSICFS_BIN` names. */
 
 import { join } from "node:path";
+import { setInherited } from "../../src/base/descriptors.ts";
 import { detach, mountsAt } from "./mounts.ts";
 import { NotifySocket } from "./notify_socket.ts";
 import { eventually, type Finished, run, type RunOptions, within } from "./process.ts";
@@ -66,6 +67,11 @@ export interface DaemonOptions {
   env?: Record<string, string>;
   /** Whether a parent holds the mount and starts the daemon again. Default: `--no-supervise`. */
   supervise?: boolean;
+  /**
+   * Started as systemd starts a service that has a store of descriptors, with what its predecessor
+   * left there; what it stores itself is `Daemon.takeStored()`.
+   */
+  store?: { inherited?: number | undefined };
   /** Put before the command: `["setpriv", …]`. */
   prefix?: readonly string[];
   /** Instead of `musicfsCommand()`. */
@@ -82,6 +88,19 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await daemon[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Words that set what systemd sets for a service, and pass a descriptor on as it does. */
+function underSystemd(inherited: number | undefined): string[] {
+  const lines = ["export SYSTEMD_EXEC_PID=$$"];
+  if (inherited !== undefined) {
+    lines.push(
+      `exec 3<&${inherited} ${inherited}<&-`,
+      "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=musicfs",
+    );
+  }
+  // Not sh: that of Debian knows no descriptors above 9.
+  return ["bash", "-c", [...lines, 'exec "$@"'].join("; "), "bash"];
 }
 
 let sockets = 0;
@@ -120,6 +139,7 @@ export class Daemon implements AsyncDisposable {
     const notify = new NotifySocket(join(options.dir, `notify-${sockets++}.sock`));
     const [program = "", ...words] = [
       ...options.prefix ?? [],
+      ...options.store ? underSystemd(options.store.inherited) : [],
       ...options.command ?? musicfsCommand(),
       "mount",
       mountpoint,
@@ -129,6 +149,8 @@ export class Daemon implements AsyncDisposable {
       ...options.args ?? ["--cache", "on"],
       ...options.supervise ? [] : ["--no-supervise"],
     ];
+    const inherited = options.store?.inherited;
+    if (inherited !== undefined) setInherited(inherited, true);
     const child = new Deno.Command(program, {
       args: words,
       cwd: options.dir,
@@ -138,6 +160,7 @@ export class Daemon implements AsyncDisposable {
       stdout: "piped",
       stderr: "piped",
     }).spawn();
+    if (inherited !== undefined) setInherited(inherited, false);
     return new Daemon(child, notify, mountpoint, cacheDir);
   }
 
@@ -175,6 +198,11 @@ export class Daemon implements AsyncDisposable {
     if (mountsAt(this.mountpoint).length === 0) {
       throw new Error(`READY=1 without a mount at ${this.mountpoint}:\n${this.#log}`);
     }
+  }
+
+  /** The descriptor of the mount that it stored, for a successor; the caller's own. */
+  takeStored(): number | undefined {
+    return this.#notify.takeStored();
   }
 
   /** What the daemon told systemd: `READY=1`, `STOPPING=1`, … */

@@ -1,14 +1,16 @@
 /**
- * The receiving end of `sd_notify`: a test waits for `READY=1` as systemd does, instead of sleeping.
+ * The receiving end of `sd_notify`: a test waits for `READY=1` as systemd does, instead of sleeping,
+ * and keeps the descriptors that a service stores (`FDSTORE=1`).
  *
  * Deno offers datagram sockets only behind an unstable flag, so these are libc's.
  */
+
+import { receiveMessage } from "../../src/base/descriptors.ts";
 
 const libc = Deno.dlopen("libc.so.6", {
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
-  recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize", nonblocking: true },
   sendto: {
     parameters: ["i32", "buffer", "usize", "i32", "buffer", "u32"],
     result: "isize",
@@ -26,6 +28,7 @@ const CLOSE = "X_MUSICFS_TEST_CLOSE=1";
 export class NotifySocket implements AsyncDisposable {
   /** Every line received, in order: `READY=1`, `STATUS=…`. */
   readonly lines: string[] = [];
+  #stored: number | undefined;
   readonly #descriptor: number;
   readonly #receiving: Promise<void>;
   #wake: (() => void)[] = [];
@@ -52,7 +55,15 @@ export class NotifySocket implements AsyncDisposable {
     }
   }
 
+  /** Gives away the descriptor that the service stored last and did not remove; the caller's own. */
+  takeStored(): number | undefined {
+    const stored = this.#stored;
+    this.#stored = undefined;
+    return stored;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#store(undefined);
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#sendToItself(CLOSE);
@@ -62,15 +73,21 @@ export class NotifySocket implements AsyncDisposable {
   }
 
   async #receive(): Promise<void> {
-    const buffer = new Uint8Array(MESSAGE_BYTES_MAX);
     while (true) {
-      const n = Number(await libc.recv(this.#descriptor, buffer, BigInt(buffer.length), 0));
-      if (n < 0) throw new Error(`Cannot receive on ${this.path}`);
-      const text = new TextDecoder().decode(buffer.subarray(0, n));
+      const message = await receiveMessage(this.#descriptor, MESSAGE_BYTES_MAX);
+      if (message === undefined) throw new Error(`Cannot receive on ${this.path}`);
+      const text = new TextDecoder().decode(message.bytes);
       if (text === CLOSE) return;
+      if (message.descriptor !== undefined) this.#store(message.descriptor);
+      if (text.includes("FDSTOREREMOVE=1")) this.#store(undefined);
       this.lines.push(...text.split("\n").filter((line) => line !== ""));
       this.#wakeAll();
     }
+  }
+
+  #store(descriptor: number | undefined): void {
+    if (this.#stored !== undefined) libc.close(this.#stored);
+    this.#stored = descriptor;
   }
 
   #wakeAll(): void {
