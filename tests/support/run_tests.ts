@@ -1,7 +1,9 @@
 /**
  * `deno task test`: installs what is missing, runs every test, and ends with one line that sums up.
  *
- *   run_tests.ts [--only unit|e2e|network] [--long] [--seed N]
+ *   run_tests.ts [--only unit|e2e|network] [--long] [--seed N] [FILE ...]
+ *
+ * With files, only these of the group are run.
  *
  * Exit code 1 if a test failed, or was skipped that should not have been.
  */
@@ -35,8 +37,9 @@ type Group = keyof typeof GROUPS;
 if (import.meta.main) Deno.exit(await main());
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
+  const { values, positionals: files } = parseArgs({
     args: Deno.args,
+    allowPositionals: true,
     options: {
       only: { type: "string" },
       long: { type: "boolean", default: false },
@@ -61,7 +64,7 @@ async function main(): Promise<number> {
     const counts: Counts[] = [];
     for (const group of groups) {
       if (group === "network") await servers;
-      counts.push(await runGroup(group, { dir, env }));
+      counts.push(await runGroup(group, { dir, env, files }));
     }
     return summed(counts, await readSkips(env.MUSICFS_SKIPS_FILE));
   } finally {
@@ -78,11 +81,11 @@ function groupsFor(only: string | undefined, isLong: boolean): readonly Group[] 
 /** Runs one `deno test`, with its own output shown, and reads what it counted. */
 async function runGroup(
   group: Group,
-  { dir, env }: { dir: string; env: Record<string, string> },
+  { dir, env, files }: { dir: string; env: Record<string, string>; files: readonly string[] },
 ): Promise<Counts> {
   const report = join(dir, `${group}.xml`);
   const { code } = await new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", `--junit-path=${report}`, ...GROUPS[group]],
+    args: ["test", "-A", `--junit-path=${report}`, ...files.length > 0 ? files : GROUPS[group]],
     cwd: PROJECT_DIR,
     env,
   }).spawn().status;
