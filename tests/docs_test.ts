@@ -73,6 +73,21 @@ Deno.test("docs/operations.md lists every event with its fields, and every optio
   assert.deepEqual(keys, Object.keys(schema.entries));
 });
 
+Deno.test("docs/operations.md lists every figure that is served, and what doctor looks at", async () => {
+  const page = await read("docs/operations.md");
+  const [, figures = ""] = /^### Figures for Prometheus\n([^#]+)/m.exec(page) ?? [];
+  const listed = Array.from(figures.matchAll(/^\| `(\w+)` /gm), ([, name]) => name);
+  const source = await read("src/mount/metrics.ts");
+  const served = Array.from(source.matchAll(/"((?:musicfs|process)_\w+)"/g), ([, name]) => name);
+  assert(served.length > 30);
+  assert.deepEqual(listed, served);
+  const [, doctor = ""] = /^### doctor\n([^#]+)/m.exec(page) ?? [];
+  const checks = await read("src/mount/doctor_checks.ts");
+  for (const [, name = ""] of checks.matchAll(/\bname: ["`]([a-z_0-9 ]*[a-z_0-9])/g)) {
+    assert(doctor.includes(`\`${name}`), name);
+  }
+});
+
 Deno.test("docs/ names no source file that is not there", async () => {
   const architecture = await read("docs/architecture.md");
   const named = new Set<string>();

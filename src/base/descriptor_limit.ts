@@ -50,6 +50,12 @@ export function raiseDescriptorLimit(): number {
   return Number(failed ? soft : wanted);
 }
 
+/** Descriptors that this process could have after {@linkcode raiseDescriptorLimit}. */
+export function descriptorLimitMax(): number {
+  const [, hard] = limits();
+  return Number(hard < WANTED_MAX ? hard : WANTED_MAX);
+}
+
 /** Descriptors that are open; 1 ms for 10,000. */
 export async function countDescriptors(): Promise<number> {
   let count = -1; // The folder itself is open meanwhile.

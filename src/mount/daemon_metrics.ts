@@ -1,11 +1,9 @@
-import { libc } from "../base/posix.ts";
+import { countDescriptors, descriptorLimit } from "../base/descriptor_limit.ts";
 import type { Log } from "../base/log.ts";
 import type { MetricsAddress } from "./config.ts";
 import { exposition } from "./exposition.ts";
 import { Evictions, type MetricParts, metricsOf, type ProcessFigures } from "./metrics.ts";
 import { MetricsServer } from "./metrics_server.ts";
-
-const RLIMIT_NOFILE = 7;
 
 /** Serves a daemon's figures at `address` until it is disposed of; without one, nothing happens. */
 export function serveMetrics(
@@ -25,10 +23,9 @@ export function serveMetrics(
 
 /** What the process takes now. */
 export async function processFigures(): Promise<ProcessFigures> {
-  let openDescriptors = -1; // The folder itself is open meanwhile.
-  for await (const _ of Deno.readDir("/proc/self/fd")) openDescriptors += 1;
-  const limits = new BigUint64Array(2);
-  libc.getrlimit(RLIMIT_NOFILE, new Uint8Array(limits.buffer));
-  const { rss: residentBytes } = Deno.memoryUsage();
-  return { residentBytes, openDescriptors, descriptorsMax: Number(limits[0]) };
+  return {
+    residentBytes: Deno.memoryUsage().rss,
+    openDescriptors: await countDescriptors(),
+    descriptorsMax: descriptorLimit(),
+  };
 }

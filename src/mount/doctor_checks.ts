@@ -1,6 +1,7 @@
 /** All that `musicfs doctor` looks at, and when that is of concern. */
 
 import type { Clock } from "../base/clock.ts";
+import { descriptorLimitMax } from "../base/descriptor_limit.ts";
 import type { Config, OriginConfig } from "./config.ts";
 import { MUSICFS_TYPE, musicfsPaths, readMountTable } from "./mount_table.ts";
 import { type Check, failed, type Finding, ok, skipped } from "./doctor.ts";
@@ -13,13 +14,12 @@ import {
 } from "./doctor_cache.ts";
 import { judgeAllowOther, judgeDevice, judgeHelper } from "./doctor_fuse.ts";
 import { judgeKernel } from "./doctor_kernel.ts";
-import { judgeClock, judgeDescriptors, judgeInotify } from "./doctor_limits.ts";
+import { judgeClock, judgeDescriptors, judgeInotify, openFilesLimit } from "./doctor_limits.ts";
 import {
   answers,
   askDaemon,
   askOrigin,
   clockFacts,
-  descriptorLimits,
   DISK_LIMITS,
   diskFacts,
   findProgram,
@@ -93,11 +93,19 @@ function fuseChecks({ config, env }: DoctorParts): Check[] {
 }
 
 function machineChecks({ config, clock, env }: DoctorParts, answer: DaemonAnswer): Check[] {
+  const status = answer.kind === "answers" ? answer.status : undefined;
   const isNeeded = config.watch &&
-    config.origins.some(({ url }) => localFolder(url) !== undefined);
-  const folders = answer.kind === "answers" ? answer.status.library.folders : undefined;
+    (config.origins.some(({ url }) => localFolder(url) !== undefined) ||
+      status?.origins.some(({ watch }) => watch !== null) === true);
+  const folders = status?.library.folders;
   return [
-    { name: "descriptors", look: () => judgeDescriptors(descriptorLimits()) },
+    {
+      name: "descriptors",
+      look: () => {
+        const limits = status && readText(`/proc/${status.pid}/limits`);
+        return judgeDescriptors(openFilesLimit(limits ?? "") ?? descriptorLimitMax());
+      },
+    },
     { name: "inotify", look: () => judgeInotify({ ...inotifyLimits(), folders, isNeeded }) },
     { name: "clock", look: () => judgeClock(clockFacts(clock)) },
     {
@@ -153,7 +161,7 @@ function originChecks({ config, clock, env }: DoctorParts, answer: DaemonAnswer)
     checks.push({ name: `origin ${origin.name}`, look: () => judgeDaemonsOrigin(origin) });
   }
   if (checks.length > 0) return checks;
-  return [{ name: "origins", look: () => skipped("none is configured: --origin URL names one") }];
+  return [{ name: "origin", look: () => skipped("none is configured: --origin URL names one") }];
 }
 
 function mountChecks({ clock }: DoctorParts): Check[] {
@@ -175,7 +183,7 @@ function mountChecks({ clock }: DoctorParts): Check[] {
     },
   }));
   if (checks.length > 0) return checks;
-  return [{ name: "mounts", look: () => skipped(`nothing of type ${MUSICFS_TYPE} is mounted`) }];
+  return [{ name: "mount", look: () => skipped(`nothing of type ${MUSICFS_TYPE} is mounted`) }];
 }
 
 async function lookAtUnit(answer: DaemonAnswer): Promise<Finding> {

@@ -33,7 +33,6 @@ import { UNIT_PROPERTIES, type UnitName } from "./doctor_systemd.ts";
 import { acquireLock, LockHeldError, readLockInfo } from "./lock.ts";
 import { selfCommand } from "./self_command.ts";
 
-const RLIMIT_NOFILE = 7;
 const ENOENT = 2;
 const ST_NOEXEC = 8n;
 
@@ -86,12 +85,6 @@ export function findProgram(
     if (typeof status !== "number") return { path: `${folder}/${name}`, mode: status.mode };
   }
   return { path: undefined, mode: undefined };
-}
-
-export function descriptorLimits(): { soft: number; hard: number } {
-  const limits = new BigUint64Array(2);
-  libc.getrlimit(RLIMIT_NOFILE, new Uint8Array(limits.buffer));
-  return { soft: Number(limits[0]), hard: Number(limits[1]) };
 }
 
 export function inotifyLimits(): { watches: number; instances: number } {

@@ -16,17 +16,21 @@ const INSTANCES_MIN = 16;
 const YEAR_MIN = 2026;
 const YEAR_MAX = 2100;
 
-/** `RLIMIT_NOFILE`. */
-export function judgeDescriptors({ soft, hard }: { soft: number; hard: number }): Finding {
-  const found = `${soft} open files allowed`;
-  const remedy = hard > soft
-    ? `ulimit -n ${Math.min(hard, 65_536)}, or LimitNOFILE=65536 in the unit`
-    : "LimitNOFILE=65536 in the unit, or nofile in /etc/security/limits.conf";
-  if (soft < DESCRIPTORS_MIN) return failed(found, remedy);
-  if (soft < DESCRIPTORS_GOOD) {
+/** Descriptors that a daemon has, or would have: it raises its soft limit to the hard one. */
+export function judgeDescriptors(limit: number): Finding {
+  const found = `${limit} open files for a daemon`;
+  const remedy = "LimitNOFILE=65536 in the unit, or nofile in /etc/security/limits.conf";
+  if (limit < DESCRIPTORS_MIN) return failed(found, remedy);
+  if (limit < DESCRIPTORS_GOOD) {
     return warning(`${found}: chunks are opened again and again`, remedy);
   }
   return ok(found);
+}
+
+/** The limit that holds for a process, from the text of its /proc/PID/limits. */
+export function openFilesLimit(text: string): number | undefined {
+  const [, soft] = /^Max open files +(\d+)/m.exec(text) ?? [];
+  return soft === undefined ? undefined : Number(soft);
 }
 
 /** Watches on folders; `folders` is undefined where nobody has counted them. */
@@ -77,7 +81,10 @@ export function judgeClock(
     );
   }
   if (isSynchronised === false) {
-    return warning(`${time}Z, not synchronised; S3 refuses 15 minutes`, "timedatectl set-ntp true");
+    return warning(
+      `${time}Z, not synchronised: S3 refuses what is 15 minutes off`,
+      "timedatectl set-ntp true",
+    );
   }
   return ok(`${time}Z${isSynchronised ? ", synchronised" : ""}`);
 }

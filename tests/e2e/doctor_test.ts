@@ -49,7 +49,7 @@ Deno.test("doctor works without any configuration, and says what it looked at", 
   );
   assert.match(said(told, "daemon"), /^ok: no daemon/);
   assert.match(said(told, "index"), /^ok: none yet/);
-  assert.match(said(told, "origins"), /^skipped: none is configured/);
+  assert.match(said(told, "origin"), /^skipped: none is configured/);
   for (const name of ["fuse", "kernel", "descriptors", "inotify", "clock", "temporary files"]) {
     assert.match(said(told, name), /^(ok|warning|failed|skipped): \S/);
   }
@@ -120,6 +120,8 @@ testWith(["fuse", "fusermount3"], "doctor asks a daemon that runs", async () => 
   const told = await doctor(args);
   assert.match(said(told, "daemon"), /^ok: daemon \d+ serves .*\/mnt/);
   assert.match(said(told, "index"), /^ok: in use, and sound/);
+  assert.match(said(told, "inotify"), /^(ok|warning): \d+ watches/);
+  assert.match(said(told, "descriptors"), /^(ok|warning): \d+ open files for a daemon/);
   assert.match(said(told, "cache"), /^(ok|warning): .*free/);
   assert.match(said(told, `origin ${origin}`), /^ok: .*the daemon says/);
   assert.match(said(told, `mount ${daemon.mountpoint}`), /^ok: live/);

@@ -11,7 +11,12 @@ import {
 } from "../../src/mount/doctor_cache.ts";
 import { judgeAllowOther, judgeDevice, judgeHelper } from "../../src/mount/doctor_fuse.ts";
 import { judgeKernel } from "../../src/mount/doctor_kernel.ts";
-import { judgeClock, judgeDescriptors, judgeInotify } from "../../src/mount/doctor_limits.ts";
+import {
+  judgeClock,
+  judgeDescriptors,
+  judgeInotify,
+  openFilesLimit,
+} from "../../src/mount/doctor_limits.ts";
 import { judgeDaemonsOrigin, judgeOrigin } from "../../src/mount/doctor_origin.ts";
 import { judgeUnit, unitOf } from "../../src/mount/doctor_systemd.ts";
 import { STATUS } from "../cli/fake_context.ts";
@@ -92,10 +97,13 @@ Deno.test("judgeKernel() names what an older kernel lacks", () => {
 });
 
 Deno.test("judgeDescriptors() warns of few and fails for very few", () => {
-  isFound(judgeDescriptors({ soft: 65_536, hard: 65_536 }), "ok", /65536/);
-  isFound(judgeDescriptors({ soft: 1_024, hard: 524_288 }), "warning", /ulimit -n 65536/);
-  isFound(judgeDescriptors({ soft: 1_024, hard: 1_024 }), "warning", /limits\.conf/);
-  isFound(judgeDescriptors({ soft: 64, hard: 1_024 }), "failed", /ulimit -n 1024/);
+  isFound(judgeDescriptors(65_536), "ok", /65536/);
+  isFound(judgeDescriptors(1_024), "warning", /LimitNOFILE=.*limits\.conf/);
+  isFound(judgeDescriptors(64), "failed", /LimitNOFILE=/);
+  const limits =
+    "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024      4096   files\n";
+  assert.equal(openFilesLimit(limits), 1_024);
+  assert.equal(openFilesLimit(""), undefined);
 });
 
 Deno.test("judgeInotify() counts the folders, where somebody has", () => {
