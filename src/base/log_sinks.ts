@@ -15,8 +15,8 @@ export type LogFormat = "text" | "json" | "journald";
 
 export interface LogOptions {
   format: LogFormat;
-  /** The least that is written. */
-  level: LogLevel;
+  /** The least that is written; a function is asked for each message. */
+  level: LogLevel | (() => LogLevel);
   /** Gets whole lines, the line end included; what it throws is dropped with the line. */
   write: (line: Uint8Array) => void;
   clock: Clock;
@@ -41,9 +41,11 @@ export function openLog(options: LogOptions): Log {
   const category = options.category === undefined ? ["musicfs"] : ["musicfs", options.category];
   const format = formatterOf(options.format);
   const encoder = new TextEncoder();
+  const { level: given } = options;
+  const least = typeof given === "function" ? given : (): LogLevel => given;
   function at(level: LogLevel): (message: string, fields?: LogFields) => void {
-    if (RANK[level] < RANK[options.level]) return () => undefined;
     return (message, given) => {
+      if (RANK[level] < RANK[least()]) return;
       attempt(() => {
         const fields = readable(given ?? {});
         const record: LogRecord = {

@@ -1,4 +1,5 @@
 import { MusicfsError } from "../base/errors.ts";
+import type { LogLevel } from "../base/log_sinks.ts";
 import type { Config } from "../mount/config.ts";
 import type { CliContext } from "./context.ts";
 import type { Flags } from "./config.ts";
@@ -103,8 +104,11 @@ async function runConfigured(
   const resolve = (): Config => resolveConfig(flags, configSources(context));
   const config = resolve();
   const decoder = new TextDecoder();
+  const levelOf = ({ logLevel }: Config): LogLevel =>
+    logLevel ?? (parsed.command === "mount" ? "info" : "error");
+  let level = levelOf(config);
   const log = openLog({
-    level: config.logLevel ?? (parsed.command === "mount" ? "info" : "error"),
+    level: () => level,
     format: config.logFormat,
     clock: context.clock,
     write: (line) => context.stderr.write(decoder.decode(line)),
@@ -112,7 +116,12 @@ async function runConfigured(
   if (parsed.command === "mount") {
     const { runMount } = await import("./mount_command.ts");
     const { mountpoint, replace } = parsed;
-    return await runMount({ mountpoint, replace, config, context, log, reload: resolve });
+    const reload = (): Config => {
+      const next = resolve();
+      level = levelOf(next);
+      return next;
+    };
+    return await runMount({ mountpoint, replace, config, context, log, reload });
   }
   const options = { config, context, log, json: parsed.json };
   if (parsed.command === "status") {

@@ -52,8 +52,12 @@ export class ContentFetcher implements AsyncDisposable {
   #closed: MusicfsError | undefined;
   readonly #options: ContentFetcherOptions;
 
+  /** For reads that begin from now on; see `ContentFetcherOptions`. */
+  readTimeoutMs: number;
+
   constructor(options: ContentFetcherOptions) {
     this.#options = options;
+    this.readTimeoutMs = options.readTimeoutMs;
   }
 
   /**
@@ -160,7 +164,8 @@ export class ContentFetcher implements AsyncDisposable {
   }
 
   async #timeOut(parts: readonly Flight[], signal: AbortSignal): Promise<never> {
-    const { clock, readTimeoutMs } = this.#options;
+    const { clock } = this.#options;
+    const { readTimeoutMs } = this;
     await clock.sleep(readTimeoutMs, signal);
     const known = parts.map((part) => part.lastError).find((error) => error !== undefined);
     const path = parts[0]?.version.sources[0].path ?? "";

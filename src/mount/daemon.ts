@@ -1,7 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { within } from "../base/concurrency.ts";
 import { raiseDescriptorLimit } from "../base/descriptor_limit.ts";
-import { MusicfsError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
 import { unmountFuse } from "../fuse/device.ts";
@@ -24,6 +23,7 @@ import { canonicalMountpoint } from "./mountpoint.ts";
 import { LogTally } from "../base/log_tally.ts";
 import type { RawOrigins } from "./open_ahead.ts";
 import { Pins } from "./pins.ts";
+import { reload } from "./reload.ts";
 import { registerDaemon, registryPlace } from "./registry.ts";
 import { handoverCommands } from "./replace.ts";
 import { ScanRuns } from "./scan_runs.ts";
@@ -148,7 +148,10 @@ async function serve(
   const { mount, session } = made;
   const attended = await attend(cache, { made, parts, options, tally, stop });
   stack.use(attended);
-  stop.onHangup = () => reload(cache, options);
+  stop.onHangup = () => {
+    failpoint("daemon.reload");
+    reload({ cache, log, read: options.reload, startGivenUp: attended.startGivenUp });
+  };
   stopWith(mount, { stop, log });
   if (heir) deaths.settle(session, attended.signal).catch(() => undefined);
 
@@ -179,6 +182,8 @@ async function serve(
 interface Attended extends AsyncDisposable {
   /** Aborted when all of it is to end. */
   signal: AbortSignal;
+  /** Starts tasks again that were given up; their names. */
+  startGivenUp: () => readonly string[];
   /** Ends what must have ended before the mount does; the rest ends with the disposal. */
   end(reason: StopReason): Promise<void>;
 }
@@ -237,6 +242,7 @@ async function attend(
   const owned = stack.move();
   return {
     signal: stopping.signal,
+    startGivenUp: () => tasks.startGivenUp(),
     end: async (reason) => {
       notify(`STOPPING=1\nSTATUS=Stopping: ${reason}`);
       const told = events.stop(reason);
@@ -298,21 +304,4 @@ function stopWith(mount: FuseMount, { stop, log }: { stop: StopSignal; log: Log 
       stop.stop("fault");
     },
   );
-}
-
-/** SIGHUP: takes over what can be changed while mounted: the limits of size and bandwidth. */
-function reload({ space, bandwidth, log }: Cache, options: DaemonOptions): void {
-  failpoint("daemon.reload");
-  try {
-    const { maxSizeBytes, bwlimitBytes } = options.reload();
-    if (maxSizeBytes !== undefined) space.setLimit(maxSizeBytes);
-    bandwidth.setRate(bwlimitBytes);
-    log.info("Configuration read again; all but max_size and bwlimit waits for the next mount", {
-      maxSizeBytes: space.limitBytes,
-      bwlimitBytes: bwlimitBytes ?? 0,
-    });
-  } catch (error) {
-    if (!(error instanceof MusicfsError)) throw error;
-    log.warning("The configuration is wrong now; everything stays as it is", { error });
-  }
 }

@@ -42,6 +42,8 @@ export interface Host extends AsyncDisposable {
 export interface ProcessHostOptions {
   /** Folder for mountpoint, cache and log. */
   dir: string;
+  /** Default: in `dir`. */
+  cacheDir?: string;
   origins: readonly string[];
   /** Has it a supervising parent? */
   supervise: boolean;
@@ -63,7 +65,7 @@ export class ProcessHost implements Host {
   constructor(options: ProcessHostOptions) {
     this.#options = options;
     this.mountpoint = join(options.dir, "mnt");
-    this.cacheDir = join(options.dir, "cache");
+    this.cacheDir = options.cacheDir ?? join(options.dir, "cache");
     this.logFile = join(options.dir, "musicfs.log");
   }
 

@@ -56,6 +56,29 @@ testWith(NEEDS, "SIGHUP is survived by daemon and mount", async () => {
   assert.equal(await daemon.stop(), 0, daemon.log);
 });
 
+testWith(NEEDS, "SIGHUP takes a new log level over, and says which options wait", async () => {
+  await using dir = await tempDir("reload");
+  const origin = join(dir.path, "origin");
+  await writeSampleLibrary(origin);
+  const config = join(dir.path, "config.toml");
+  await Deno.writeTextFile(config, 'max_size = "1G"\n');
+  const args = ["--cache", "on", "--config", config];
+  await using daemon = await startDaemon({ dir: dir.path, origins: [origin], args });
+  const reloaded = async (text: string, line: RegExp): Promise<void> => {
+    await Deno.writeTextFile(config, text);
+    daemon.signal("SIGHUP");
+    await eventually(() => line.test(daemon.log), { ms: 30_000, what: `${line}:\n${daemon.log}` });
+  };
+  await reloaded(
+    'max_size = "2G"\nlog_level = "debug"\numask = "022"\n',
+    /wait for the next mount options=.*umask/,
+  );
+  assert.match(daemon.log, /Configuration read again max_size=2147483648 .*log_level=debug/);
+  await reloaded("max_sise = 1\n", /The configuration is wrong now/);
+  await output("diff", ["-r", origin, daemon.mountpoint]);
+  assert.equal(await daemon.stop(), 0, daemon.log);
+});
+
 testWith(
   NEEDS,
   "an error that nobody catches is logged, and ends the daemon in order",

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 #include <stddef.h>
+#include <string.h>
 
 #define KNOWN_VERSIONS 63
 #define KNOWN_ALL_VERSIONS (~(uint64_t)1)
@@ -29,15 +30,26 @@ static inline unsigned known_written_by(unsigned version, uint64_t block) {
   return version;
 }
 
+static inline uint32_t known_word(uint32_t key, uint64_t at, unsigned writer) {
+  return known_mix(key ^ (uint32_t)(at >> 2) * 0x9e3779b9u) ^ writer * 0x85ebca6bu;
+}
+
 static inline uint8_t known_byte(uint32_t key, uint64_t at, unsigned writer) {
-  uint32_t word = known_mix(key ^ (uint32_t)(at >> 2) * 0x9e3779b9u) ^ writer * 0x85ebca6bu;
-  return (uint8_t)(word >> (8 * (at & 3)));
+  return (uint8_t)(known_word(key, at, writer) >> (8 * (at & 3)));
 }
 
 /* Bytes from `bytes` on, of at most `length` within one block, that `writer` wrote. */
 static inline size_t known_run(uint32_t key, uint64_t offset, const uint8_t *bytes, size_t length,
                                unsigned writer) {
   size_t at = 0;
+  while (at < length && (offset + at) % 4 && bytes[at] == known_byte(key, offset + at, writer)) at++;
+  if ((offset + at) % 4 == 0) {
+    uint32_t word;
+    for (; at + 4 <= length; at += 4) {
+      memcpy(&word, bytes + at, 4); /* Little-endian machines only. */
+      if (word != known_word(key, offset + at, writer)) break;
+    }
+  }
   while (at < length && bytes[at] == known_byte(key, offset + at, writer)) at++;
   return at;
 }

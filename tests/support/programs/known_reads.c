@@ -94,7 +94,7 @@ static void close_slot(struct slot *slot) {
 
 static struct slot *opened(void) {
   struct slot *slot = &slots[chance(SLOTS)];
-  if (slot->file && chance(12) != 0) return slot;
+  if (slot->file && chance(100) != 0) return slot;
   close_slot(slot);
   struct file *file = &files[chance(file_count)];
   char path[8192];
@@ -113,10 +113,26 @@ static struct slot *opened(void) {
   return slot;
 }
 
-/* A short read ends where the file ends. */
-static uint64_t fitting(struct slot *slot, uint64_t at, size_t asked, size_t got) {
+/* Reads on after a short read: it is the end only if nothing comes after it. An error behind the first
+ * pages is told to the next read. */
+static size_t read_on(struct slot *slot, uint64_t at, size_t length, int *reason) {
+  size_t done = 0;
+  *reason = 0;
+  while (done < length) {
+    double began = now_ms();
+    ssize_t n = pread(slot->handle, bytes + done, length - done, (off_t)(at + done));
+    if (n < 0) *reason = errno;
+    took(began, "read", slot->file->name, at);
+    if (n <= 0) break;
+    done += (size_t)n;
+  }
+  return done;
+}
+
+/* The versions that can have so many bytes there. */
+static uint64_t fitting(struct slot *slot, uint64_t at, size_t got, int is_end) {
   uint32_t key = slot->file->key;
-  if (got == asked) return known_reaching(key, at + got);
+  if (!is_end) return known_reaching(key, at + got);
   if (got > 0) return known_of_size(key, at + got);
   return ~known_reaching(key, at + 1);
 }
@@ -127,33 +143,28 @@ static void one_read(void) {
   if (!slot) return;
   const char *name = slot->file->name;
   /* Else the kernel would answer most of them. */
-  if (chance(4) != 0) posix_fadvise(slot->handle, 0, 0, POSIX_FADV_DONTNEED);
+  if (chance(3) != 0) posix_fadvise(slot->handle, 0, 0, POSIX_FADV_DONTNEED);
   uint64_t size = known_size(slot->file->key, 1 + (unsigned)chance(5));
   uint64_t at = chance(6) == 0 ? 0 : chance(size);
   if (chance(8) == 0) at = size > 4096 ? size - 1 - chance(4096) : 0;
-  size_t length = chance(3) == 0 ? 1 + chance(BYTES_MAX) : 1 + chance(16384);
-  double began = now_ms();
-  ssize_t got = pread(slot->handle, bytes, length, (off_t)at);
-  int reason = errno;
-  took(began, "read", name, at);
-  if (got < 0) {
-    count_error(reason, "read", name);
-    /* The next one is to meet the file as it is now. */
-    if (reason == ESTALE) close_slot(slot);
-    return;
-  }
-  bytes_read += (uint64_t)got;
-  uint64_t fits = slot->versions & fitting(slot, at, length, (size_t)got), wrong_at = at;
+  size_t length = chance(8) == 0 ? 1 + chance(BYTES_MAX) : 1 + chance(16384);
+  int reason;
+  size_t got = read_on(slot, at, length, &reason);
+  bytes_read += got;
+  if (reason) count_error(reason, "read", name);
+  uint64_t fits = slot->versions & fitting(slot, at, got, got < length && !reason), wrong_at = at;
   if (fits == 0) {
-    is_wrong(slot, "a length that no version has", at, (size_t)got, at + (uint64_t)got);
+    is_wrong(slot, "a length that no version has", at, got, at + got);
     return close_slot(slot);
   }
-  uint64_t versions = known_versions(slot->file->key, at, bytes, (size_t)got, fits, &wrong_at);
+  uint64_t versions = known_versions(slot->file->key, at, bytes, got, fits, &wrong_at);
   if (versions == 0) {
-    is_wrong(slot, "bytes", at, (size_t)got, wrong_at);
+    is_wrong(slot, "bytes", at, got, wrong_at);
     return close_slot(slot);
   }
   slot->versions = versions;
+  /* The next one is to meet the file as it is now. */
+  if (reason == ESTALE) close_slot(slot);
 }
 
 static void read_names(void) {
