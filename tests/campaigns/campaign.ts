@@ -74,7 +74,7 @@ export function say(line: string): void {
 const FAULTS_SHOWN = 12;
 
 /** Characters of a fault that are shown. */
-const FAULT_CHARS = 400;
+const FAULT_CHARS = 1_000;
 
 /** A list of what went wrong, short enough to be read. */
 export class Faults {

@@ -87,7 +87,7 @@ export class Looped {
   /** Times it was done to its end. */
   rounds = 0;
   longestMs = 0;
-  #isOver = false;
+  readonly #over = new AbortController();
   readonly #done: Promise<void>;
 
   /** `onError` is told of each that failed; then it goes on. */
@@ -104,7 +104,7 @@ export class Looped {
 
   /** Waits for the one under way. */
   async stop(): Promise<void> {
-    this.#isOver = true;
+    this.#over.abort();
     await within(this.#done, { ms: 2 * END_MS_MAX, what: `end of ${this.name}` });
   }
 
@@ -112,7 +112,7 @@ export class Looped {
     once: (round: number) => Promise<void>,
     { onError, pauseMs }: { onError: (error: unknown) => void; pauseMs: number },
   ): Promise<void> {
-    for (let round = 0; !this.#isOver; round += 1) {
+    for (let round = 0; !this.#over.signal.aborted; round += 1) {
       const began = performance.now();
       try {
         await once(round);
@@ -121,7 +121,7 @@ export class Looped {
         onError(error);
       }
       this.longestMs = Math.max(this.longestMs, performance.now() - began);
-      await passes(pauseMs);
+      await passes(pauseMs, this.#over.signal);
     }
   }
 }

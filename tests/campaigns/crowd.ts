@@ -9,9 +9,6 @@ import type { Host } from "./host.ts";
 import type { Stage } from "./stage.ts";
 import { soundMd5, sumsOf, type Track, TRACK_BYTES_PER_SECOND } from "./tracks.ts";
 
-/** Longest that a read may take, in ms, whatever became of the daemon. */
-export const READ_MS_MAX = 2_000;
-
 /** Between two runs of a program that is run in a loop, in ms. */
 const PAUSE_MS = 50;
 

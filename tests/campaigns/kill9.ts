@@ -19,13 +19,16 @@ import {
   say,
   wholeNumber,
 } from "./campaign.ts";
-import { ask, type Host, servedBy, signalTo, succeeded } from "./host.ts";
-import { type Crowd, READ_MS_MAX, startCrowd } from "./crowd.ts";
+import { ask, type Host, servedBy, serving, signalTo, succeeded } from "./host.ts";
+import { type Crowd, startCrowd } from "./crowd.ts";
 import { mountsBelow, processesOf } from "./leaks.ts";
 import { type Stage, type StageOptions, startStage } from "./stage.ts";
 
 /** Time between two deaths, in ms. */
 const BETWEEN_MS = { least: 2_000, most: 5_000 };
+
+/** Longest that a read may take, in ms, whatever became of the daemon. */
+const READ_MS_MAX = 2_000;
 
 /** A killed parent is replaced within this, in ms. */
 const PARENT_MS_MAX = 10_000;
@@ -38,6 +41,8 @@ export interface Kill9Options extends StageOptions {
   parentKills: number;
   /** Default: 2 to 5 s, as the issue has it. */
   betweenMs?: { least: number; most: number };
+  /** Longest that a read may take, in ms. Default: the issue's 2 s. */
+  readMsMax?: number;
 }
 
 export interface Kill9Report {
@@ -105,7 +110,9 @@ export async function kill9(options: Kill9Options, signal: AbortSignal): Promise
   for (const path of mountsBelow(dir.path)) faults.add(`left mounted: ${path}`);
   for (const { pid, command } of processesOf(dir.path)) faults.add(`left: ${pid} ${command}`);
   const { longestReadMs } = report.crowd;
-  if (longestReadMs > READ_MS_MAX) faults.add(`a read took ${longestReadMs} ms`);
+  if (longestReadMs > (options.readMsMax ?? READ_MS_MAX)) {
+    faults.add(`a read took ${longestReadMs} ms`);
+  }
   return { ...report, faults: faults.count };
 }
 
@@ -176,6 +183,8 @@ class Deaths {
     if (!isSurviving) await host.start();
     await succeeded(host, served.pid);
     this.#successorMs.push(performance.now() - began);
+    // Or on a slow machine the next death would come before this one has lived.
+    await serving(host, { isSupervised: served.supervisorPid !== undefined });
   }
 
   async #killParent(): Promise<void> {

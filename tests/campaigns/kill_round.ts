@@ -8,7 +8,7 @@ import { failpointsIn } from "../support/failpoints.ts";
 import { run } from "../support/process.ts";
 import { type Faults, passes } from "./campaign.ts";
 import { TimedReader } from "./clients.ts";
-import { ask, ProcessHost, servedBy, signalTo, succeeded } from "./host.ts";
+import { ask, ProcessHost, servedBy, serving, signalTo, succeeded } from "./host.ts";
 import { VERSIONS_MAX, writeKnown } from "./known_bytes.ts";
 
 /** 1.2 MB each, at the mean. */
@@ -25,6 +25,10 @@ const DEATH_MS_MAX = 500;
 /** Longest wait for a daemon's mount, when it may die before, in ms. */
 const START_MS_MAX = 5_000;
 
+/** A successor that lives longer is no quick death; five of these in a row and the mount is given up. */
+const SETTLED_MS = 2_400;
+const QUICK_DEATHS_MAX = 3;
+
 const SCAN = { checksum: false, acceptDeletions: true };
 
 const FAILPOINT_MS_MAX = 1_000;
@@ -40,6 +44,7 @@ export interface RoundCounts {
   errorsOfTheDead: number;
   readBytes: number;
   checkedChunks: number;
+  missingChunks: number;
   /** From the start of a daemon, or the death of one that is supervised, to the next that serves. */
   restartMs: number[];
 }
@@ -60,6 +65,7 @@ export function noRounds(): RoundCounts {
     errorsOfTheDead: 0,
     readBytes: 0,
     checkedChunks: 0,
+    missingChunks: 0,
     restartMs: [],
   };
 }
@@ -75,6 +81,9 @@ export class KillPlace implements AsyncDisposable {
   #isServing = false;
   /** Failpoints that work comes to, and how often in one go. */
   #failpoints: readonly [name: string, hits: number][] = [];
+  /** Of those that serve: since when, and how many before died young. */
+  #servingSince = 0;
+  #quickDeaths = 0;
 
   private constructor(options: KillPlaceOptions) {
     this.#options = options;
@@ -143,6 +152,8 @@ export class KillPlace implements AsyncDisposable {
     await this.#host.start();
     this.#options.counts.restartMs.push(performance.now() - began);
     this.#isServing = true;
+    this.#servingSince = performance.now();
+    this.#quickDeaths = 0;
   }
 
   /** Has a daemon do all there is to do, and say which failpoints it comes to. */
@@ -165,7 +176,7 @@ export class KillPlace implements AsyncDisposable {
     await this.stop();
     const [point, hits] = this.#pick(this.#failpoints);
     // Often early: work of this round may come to it less often than that of the first.
-    const passed = Math.floor(this.#options.random() ** 2 * hits);
+    const passed = Math.floor(this.#options.random() ** 3 * hits);
     await this.#host.spawn([], { MUSICFS_FAILPOINTS: `${point}=${passed}*off->kill` });
     const isOver = AbortSignal.timeout(START_MS_MAX);
     let hasEnded = false;
@@ -213,14 +224,26 @@ export class KillPlace implements AsyncDisposable {
       death = isReached ? "failpoint" : "failpoint not reached";
       if (isReached) counts.failpoints[point] = 1 + (counts.failpoints[point] ?? 0);
     } else await passes(random() * DEATH_MS_MAX);
+    if (this.#isSupervised) await this.#settle();
     counts.deaths[death] += 1;
     const served = servedBy(cacheDir);
     if (served) signalTo(served.pid, "SIGKILL");
     if (this.#isSupervised) {
       const began = performance.now();
       await succeeded(this.#host, served?.pid);
-      counts.restartMs.push(performance.now() - began);
+      await serving(this.#host, { isSupervised: true });
+      this.#servingSince = performance.now();
+      counts.restartMs.push(this.#servingSince - began);
     } else this.#isServing = false;
+  }
+
+  /** Lets a successor live on if too many have died young, as a daemon that cannot live would. */
+  async #settle(): Promise<void> {
+    if (this.#quickDeaths === QUICK_DEATHS_MAX) {
+      await passes(this.#servingSince + SETTLED_MS - performance.now());
+    }
+    const isQuick = performance.now() - this.#servingSince < SETTLED_MS;
+    this.#quickDeaths = isQuick ? this.#quickDeaths + 1 : 0;
   }
 
   /** What the next daemon serves must be right, all of it. */
@@ -237,9 +260,11 @@ export class KillPlace implements AsyncDisposable {
       | undefined;
     if (!verified) return faults.add("verify got no answer");
     counts.checkedChunks += verified["checked_chunks"] ?? 0;
-    const bad = ["bad_chunks", "missing_chunks", "bad_extent_blocks"]
-      .filter((name) => verified[name] !== 0);
-    if (bad.length > 0) faults.add(`verify: ${JSON.stringify(verified)}`);
+    // Who dies while it evicts leaves records of chunks that are gone: they are fetched again.
+    counts.missingChunks += verified["missing_chunks"] ?? 0;
+    if (verified["bad_chunks"] !== 0 || verified["bad_extent_blocks"] !== 0) {
+      faults.add(`verify: ${JSON.stringify(verified)}`);
+    }
   }
 
   /** The dead hold no lock; `flock` takes it only if nobody has it, and gives it back. */

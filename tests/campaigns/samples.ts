@@ -13,8 +13,8 @@ export interface Sample {
   /** Memory that no file backs. */
   anonymous: number;
   descriptors: number;
-  /** Of these, chunk files and their folders: kept open for speed, up to a bound. */
-  chunkDescriptors: number;
+  /** Of these, chunks and files of the origin: kept open for speed, up to a bound. */
+  keptDescriptors: number;
   sockets: number;
   threads: number;
   /** Folders that inotify watches. */
@@ -41,7 +41,7 @@ export const SAMPLE_COLUMNS = [
   "rss",
   "anonymous",
   "descriptors",
-  "chunkDescriptors",
+  "keptDescriptors",
   "sockets",
   "threads",
   "watches",
@@ -56,17 +56,21 @@ export const SAMPLE_COLUMNS = [
   "openHandles",
 ] as const satisfies readonly (keyof Sample)[];
 
-/** Looks at who serves; undefined while it changes. */
-export async function sampleOf(host: Host, seconds: number): Promise<Sample | undefined> {
+/** Looks at who serves the files of `origin`, a folder; undefined while it changes. */
+export async function sampleOf(
+  host: Host,
+  { seconds, origin }: { seconds: number; origin: string },
+): Promise<Sample | undefined> {
   const served = servedBy(host.cacheDir);
   const status = await ask(host.cacheDir, "status") as
     | { pid: number; open_handles: number; cache: { used_bytes: number } }
     | undefined;
   if (!served || status?.pid !== served.pid) return undefined;
-  const daemon = processSample(served.pid, host.cacheDir);
+  const kept = [join(host.cacheDir, "chunks"), origin];
+  const daemon = processSample(served.pid, kept);
   const parent = served.supervisorPid === undefined
     ? undefined
-    : processSample(served.supervisorPid, host.cacheDir);
+    : processSample(served.supervisorPid, kept);
   if (!daemon) return undefined;
   const mounts = host.mounts();
   const minor = mounts[0]?.device.split(":")[1];
@@ -97,11 +101,10 @@ export function tableOf(samples: readonly Sample[]): string {
 
 type ProcessSample = Pick<
   Sample,
-  "rss" | "anonymous" | "descriptors" | "chunkDescriptors" | "sockets" | "threads" | "watches"
+  "rss" | "anonymous" | "descriptors" | "keptDescriptors" | "sockets" | "threads" | "watches"
 >;
 
-function processSample(pid: number, cacheDir: string): ProcessSample | undefined {
-  const chunks = join(cacheDir, "chunks");
+function processSample(pid: number, kept: readonly string[]): ProcessSample | undefined {
   const status = readText(`/proc/${pid}/status`);
   const descriptors = descriptorsOf(pid);
   if (status === undefined || descriptors === undefined) return undefined;
@@ -111,7 +114,8 @@ function processSample(pid: number, cacheDir: string): ProcessSample | undefined
     rss: round(number("VmRSS") / 1024),
     anonymous: round(number("RssAnon") / 1024),
     descriptors: descriptors.length,
-    chunkDescriptors: descriptors.filter((target) => target.startsWith(chunks)).length,
+    keptDescriptors:
+      descriptors.filter((target) => kept.some((folder) => target.startsWith(`${folder}/`))).length,
     sockets: descriptors.filter((target) => target.startsWith("socket:")).length,
     threads: number("Threads"),
     watches: watchesOf(pid),

@@ -24,7 +24,7 @@ const HAND_OVER_MS = 60_000;
 /** Longest wait for a daemon that has come to rest, in ms. */
 const QUIET_MS_MAX = 30_000;
 
-/** A daemon that took a mount over has these more than the first one, chunks not counted. */
+/** A daemon that took a mount over has these more than the first one; what is kept for speed is not counted. */
 const DESCRIPTORS_MORE_MAX = 4;
 
 /**
@@ -80,11 +80,11 @@ export async function soak(options: SoakOptions, signal: AbortSignal): Promise<S
       args: SOAK_ARGS,
     });
     await host.start();
-    const before = await quiet(host);
+    const before = await quiet(host, origin);
     await using load = await SoakLoad.start(host, { origin, names, random, faults });
-    const watched = await watch(host, { options, faults, signal });
+    const watched = await watch(host, { options, origin, faults, signal });
     seen = { ...watched, counts: await load.stop() };
-    await isBack(host, { before, faults });
+    await isBack(host, { origin, before, faults });
     await host.stop();
   }
   for (const path of mountsBelow(dir.path)) faults.add(`left mounted: ${path}`);
@@ -94,10 +94,10 @@ export async function soak(options: SoakOptions, signal: AbortSignal): Promise<S
 }
 
 /** A look at a daemon that nobody uses. */
-async function quiet(host: Host): Promise<Sample> {
+async function quiet(host: Host, origin: string): Promise<Sample> {
   let sample: Sample | undefined;
   await eventually(async () => {
-    sample = await sampleOf(host, 0);
+    sample = await sampleOf(host, { seconds: 0, origin });
     return sample !== undefined;
   }, { ms: QUIET_MS_MAX, what: "a look at the daemon" });
   if (!sample) throw new Error("No sample");
@@ -107,13 +107,13 @@ async function quiet(host: Host): Promise<Sample> {
 /** Waits until nothing is open any more that was opened for readers. */
 async function isBack(
   host: Host,
-  { before, faults }: { before: Sample; faults: Faults },
+  { origin, before, faults }: { origin: string; before: Sample; faults: Faults },
 ): Promise<void> {
   const allowed = judgedOf(before).otherDescriptors + DESCRIPTORS_MORE_MAX;
-  let now = await quiet(host);
+  let now = await quiet(host, origin);
   try {
     await eventually(async () => {
-      now = await quiet(host);
+      now = await quiet(host, origin);
       return now.openHandles === 0 && judgedOf(now).otherDescriptors <= allowed;
     }, { ms: QUIET_MS_MAX, what: "as few descriptors as before" });
   } catch (error) {
@@ -124,7 +124,12 @@ async function isBack(
 /** Takes samples until the time is over, and hands the mount over in the first half. */
 async function watch(
   host: Host,
-  { options, faults, signal }: { options: SoakOptions; faults: Faults; signal: AbortSignal },
+  { options, origin, faults, signal }: {
+    options: SoakOptions;
+    origin: string;
+    faults: Faults;
+    signal: AbortSignal;
+  },
 ): Promise<Pick<SoakReport, "samples" | "handOvers">> {
   const samples: Sample[] = [];
   const handOvers: number[] = [];
@@ -132,7 +137,7 @@ async function watch(
   const allMs = options.minutes * 60_000;
   const everyMs = Math.min(HAND_OVER_MS, allMs / 4);
   for (let sinceMs = 0; sinceMs < allMs && !signal.aborted;) {
-    const sample = await sampleOf(host, sinceMs / 1_000);
+    const sample = await sampleOf(host, { seconds: sinceMs / 1_000, origin });
     if (sample) samples.push(sample);
     if (sample && sample.mounts !== 1) faults.add(`${sample.mounts} mounts are there`);
     const isDue = sinceMs > everyMs * (handOvers.length + 1) && sinceMs < allMs / 2;
@@ -162,9 +167,9 @@ async function changeHands(
   }
 }
 
-/** Chunk files that are kept open have a bound of their own: they are as many as there is room for. */
+/** What is kept open for speed has bounds of its own, and is as much as there is room for. */
 function judgedOf(sample: Sample): Record<Judged, number> {
-  return { ...sample, otherDescriptors: sample.descriptors - sample.chunkDescriptors };
+  return { ...sample, otherDescriptors: sample.descriptors - sample.keptDescriptors };
 }
 
 function growthOf(samples: readonly Sample[]): SoakReport["growth"] {
@@ -204,7 +209,7 @@ function panelsOf(samples: readonly Sample[]): Panel[] {
       title: "descriptors, handles that readers have open",
       series: [
         series("daemon's", ({ descriptors }) => descriptors),
-        series("of chunks", ({ chunkDescriptors }) => chunkDescriptors),
+        series("kept for speed", ({ keptDescriptors }) => keptDescriptors),
         series("parent's", ({ parentDescriptors }) => parentDescriptors),
         series("handles", ({ openHandles }) => openHandles),
       ],
