@@ -153,6 +153,7 @@ export class MusicfsUnit {
     readonly mountpoint: string,
     /** As `systemd-escape --path` has the mountpoint. */
     readonly instance: string,
+    readonly origins: readonly string[],
   ) {}
 
   /**
@@ -166,13 +167,18 @@ export class MusicfsUnit {
     const mountpoint = options.mountpoint ?? join(manager.dir, "mnt");
     await Deno.mkdir(mountpoint, { recursive: true });
     const escaped = await manager.output("systemd-escape", ["--path", mountpoint]);
-    const unit = new MusicfsUnit(manager, mountpoint, escaped.trim());
-    const env = { MUSICFS_ORIGIN: options.origins.join(" "), MUSICFS_CACHE: "on", ...options.env };
-    const lines = Object.entries(env).map(([name, value]) => `${name}="${value}"\n`);
-    const file = join(manager.dir, "config/musicfs", `${mountpoint}.env`);
+    const unit = new MusicfsUnit(manager, mountpoint, escaped.trim(), options.origins);
+    await unit.setEnv(options.env ?? {});
+    return unit;
+  }
+
+  /** Writes the environment file anew, for the next start; `env` are more variables. */
+  async setEnv(env: Record<string, string>): Promise<void> {
+    const all = { MUSICFS_ORIGIN: this.origins.join(" "), MUSICFS_CACHE: "on", ...env };
+    const lines = Object.entries(all).map(([name, value]) => `${name}="${value}"\n`);
+    const file = join(this.manager.dir, "config/musicfs", `${this.mountpoint}.env`);
     await Deno.mkdir(dirname(file), { recursive: true });
     await Deno.writeTextFile(file, lines.join(""));
-    return unit;
   }
 
   get name(): string {
