@@ -76,6 +76,11 @@ const FAULTS_SHOWN = 12;
 /** Characters of a fault that are shown. */
 const FAULT_CHARS = 1_000;
 
+/** Programs that wanted a core in the last minute: what any figure of time depends on. */
+export function load(): number {
+  return Number((Deno.loadavg()[0] ?? 0).toFixed(1));
+}
+
 /** A list of what went wrong, short enough to be read. */
 export class Faults {
   readonly lines: string[] = [];

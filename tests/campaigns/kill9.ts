@@ -14,6 +14,7 @@ import {
   campaignOptions,
   Faults,
   interruption,
+  load,
   oneOf,
   passes,
   say,
@@ -54,6 +55,8 @@ export interface Kill9Report {
   crowd: Awaited<ReturnType<Crowd["stop"]>>;
   faults: number;
   seconds: number;
+  /** Of the machine, before and after; two cores do what two programs want. */
+  load: readonly [before: number, after: number];
 }
 
 async function main(): Promise<number> {
@@ -84,8 +87,9 @@ async function main(): Promise<number> {
 export async function kill9(options: Kill9Options, signal: AbortSignal): Promise<Kill9Report> {
   const random = randomNumbers(options.seed);
   const faults = new Faults();
+  const before = load();
   await using dir = await tempDir("campaign-kill9");
-  let report: Omit<Kill9Report, "faults">;
+  let report: Omit<Kill9Report, "faults" | "load">;
   {
     await using stage = await startStage(dir.path, options);
     const crowd = await startCrowd(stage, { seed: options.seed, faults });
@@ -113,7 +117,7 @@ export async function kill9(options: Kill9Options, signal: AbortSignal): Promise
   if (longestReadMs > (options.readMsMax ?? READ_MS_MAX)) {
     faults.add(`a read took ${longestReadMs} ms`);
   }
-  return { ...report, faults: faults.count };
+  return { ...report, faults: faults.count, load: [before, load()] };
 }
 
 function eventsOf({ rounds, upgrades, parentKills }: Kill9Options): Event[] {

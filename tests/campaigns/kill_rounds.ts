@@ -8,7 +8,7 @@
 
 import { randomNumbers } from "../support/churn.ts";
 import { tempDir } from "../support/temp_dir.ts";
-import { campaignOptions, Faults, interruption, say, wholeNumber } from "./campaign.ts";
+import { campaignOptions, Faults, interruption, load, say, wholeNumber } from "./campaign.ts";
 import { KillPlace, noRounds, type RoundCounts } from "./kill_round.ts";
 import { mountsBelow, processesOf } from "./leaks.ts";
 
@@ -32,6 +32,8 @@ export interface KillRoundsReport extends Omit<RoundCounts, "restartMs"> {
   restartMs: { median: number; longest: number };
   faults: number;
   seconds: number;
+  /** Of the machine, before and after. */
+  load: readonly [before: number, after: number];
 }
 
 /** Runs the campaign; what it found. Leaves nothing behind, also when it fails. */
@@ -42,6 +44,7 @@ export async function killRounds(
   const faults = new Faults();
   const counts = noRounds();
   const began = performance.now();
+  const before = load();
   let done = 0;
   await using dir = await tempDir("campaign-kill-rounds");
   const die = async (number: number): Promise<void> => {
@@ -72,6 +75,7 @@ export async function killRounds(
     restartMs: { median: times[times.length >> 1] ?? 0, longest: times.at(-1) ?? 0 },
     faults: faults.count,
     seconds: Math.round((performance.now() - began) / 1_000),
+    load: [before, load()],
   };
 }
 
