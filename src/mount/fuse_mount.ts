@@ -68,6 +68,8 @@ export class FuseMount {
   readonly #worker: ServingWorker;
   readonly #requests: DeferredRequests;
   readonly #notifier: Notifier;
+  /** Folders of changes that the kernel has yet to be told. */
+  readonly #untold = new Tally();
 
   private constructor(options: FuseMountOptions, readonly descriptor: number) {
     this.#options = options;
@@ -105,8 +107,7 @@ export class FuseMount {
     const timer = new AbortController();
     try {
       await Promise.race([mount.agreed, startTimeout(clock, timer.signal)]);
-      if (heritage) mount.#goOn();
-      else await askForRoot(options);
+      if (!heritage) await askForRoot(options);
       return mount;
     } catch (error) {
       if (!heritage) await unmountFuse(mountpoint, { uid, detach: true });
@@ -158,9 +159,13 @@ export class FuseMount {
         }
       }
     };
-    this.#notifier.send(messages()).then(
-      () => cache.library.settled(changes.map((change) => change.folder)),
-    ).catch((error) => log.error("The kernel was not told of changes", { error }));
+    for (const { folder } of changes) this.#untold.add(folder);
+    this.#notifier.send(messages()).then(() => {
+      // A folder that changed again meanwhile is still owed that.
+      cache.library.settled(
+        changes.map(({ folder }) => folder).filter((folder) => this.#untold.remove(folder)),
+      );
+    }).catch((error) => log.error("The kernel was not told of changes", { error }));
   }
 
   /** Makes the kernel forget the bytes of a version, in the background: they may be wrong. */
@@ -203,15 +208,6 @@ export class FuseMount {
     this.#requests.fallSilent();
   }
 
-  /**
-   * What a predecessor owed the kernel to know. The worker has asked for the answers that it owed
-   * before: the kernel may wait for them in what follows.
-   */
-  #goOn(): void {
-    const owed = this.#options.cache.library.owed();
-    if (owed.length > 0) this.tell(owed);
-  }
-
   #start(): WorkerStart {
     const { cache, presentation, cacheFolders, directRoots } = this.#options;
     const { passthrough, readAheadBytes, nonce, heritage, failpoints } = this.#options;
@@ -250,6 +246,23 @@ export class FuseMount {
       case "failed":
         return log.error("A request failed", { opcode: message.opcode, error: message.error });
     }
+  }
+}
+
+/** How often each number was added and not removed. */
+class Tally {
+  readonly #counts = new Map<number, number>();
+
+  add(key: number): void {
+    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+  }
+
+  /** Whether that was the last. */
+  remove(key: number): boolean {
+    const left = (this.#counts.get(key) ?? 1) - 1;
+    if (left > 0) this.#counts.set(key, left);
+    else this.#counts.delete(key);
+    return left <= 0;
   }
 }
 

@@ -65,6 +65,8 @@ export async function startMount(
     log,
   });
   cache.changes.listener = (changes) => mount.tell(changes);
+  // The worker has asked for what its predecessor had yet to answer: the kernel may wait for that.
+  if (heritage) mount.tell(cache.library.owed());
   cache.changes.forgetBytes = (version) => mount.forgetBytes(version);
   const session = heritage?.session ?? {
     format: 1,
