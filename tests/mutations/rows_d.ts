@@ -385,7 +385,8 @@ export const ROWS_D: readonly Mutation[] = [
     removed: "what is no listing is an empty one",
     file: "src/origins/s3.ts",
     search: 'throw s3Error(task, "unavailable", result.reason);',
-    replace: "return { objects: [], prefixes: [], nextToken: undefined } as unknown as S3Page;",
+    replace:
+      "return { objects: [], prefixes: [], undecodable: 0, folders: [], nextToken: undefined };",
   },
   {
     row: "D10",
