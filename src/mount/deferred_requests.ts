@@ -15,6 +15,7 @@ import type { Namespace } from "../library/namespace.ts";
 import { entryIdOf } from "../library/node_id.ts";
 import type { FileReader } from "../reader/file_reader.ts";
 import { KernelReadAhead } from "./kernel_read_ahead.ts";
+import { LateFailures } from "./late_failures.ts";
 import { ReadFailures } from "./read_failures.ts";
 
 /** Why a reader's wait was ended, for the reply. */
@@ -49,12 +50,14 @@ export class DeferredRequests {
   /** READs that were answered with an error, but for those that nobody waited for any more. */
   failedReads = 0;
   readonly #failures: ReadFailures;
+  readonly #late: LateFailures;
   readonly #kernelReadAhead: KernelReadAhead;
   #isSilent = false;
 
   constructor(parts: DeferredParts) {
     this.#parts = parts;
     this.#failures = new ReadFailures(parts);
+    this.#late = new LateFailures(parts.clock);
     this.#kernelReadAhead = new KernelReadAhead(parts.clock);
   }
 
@@ -132,7 +135,7 @@ export class DeferredRequests {
   }
 
   async #read(request: DataView, signal: AbortSignal): Promise<void> {
-    const { namespace, reader, library, log } = this.#parts;
+    const { namespace, reader, library, clock, log } = this.#parts;
     const node = nodeOf(request);
     const version = namespace.version(node);
     if (!version) return this.#error(request, ERRNO.ESTALE);
@@ -140,6 +143,9 @@ export class DeferredRequests {
     const offset = readU64(request, IN_HEADER_BYTES + 8);
     const length = request.getUint32(IN_HEADER_BYTES + 16, true);
     const range = { offset, length };
+    const late = this.#late.errnoOf(node, range);
+    if (late !== undefined) return this.#error(request, late);
+    const beganMs = clock.monotonic();
     const isHere = (range: ByteRange): boolean => reader.isHere(version, range);
     const isWanted = this.#kernelReadAhead.isWanted(handle, range, { isHere, signal });
     if (isWanted !== true && !await isWanted) return this.#error(request, ERRNO.EIO);
@@ -150,6 +156,7 @@ export class DeferredRequests {
       if (signal.aborted) throw error;
       this.failedReads += 1;
       this.#failures.note({ subject: version.sources[0].path, error });
+      this.#late.note(node, range, { errno: readErrnoOf(error), beganMs });
       this.#error(request, readErrnoOf(error));
       if (readErrnoOf(error) !== ERRNO.ESTALE) return;
       await library.refresh(entryIdOf(node), { signal }).catch((cause) =>

@@ -47,6 +47,20 @@ export const ROWS_D: readonly Mutation[] = [
     replace: "",
   },
   {
+    row: "D1",
+    layer: "P",
+    behaviour: "what the kernel asks for again was given up already",
+    test: {
+      file: "tests/mount/late_failures_test.ts",
+      name: "LateFailures gives a part of what was just given up the same error",
+    },
+    removed: "nothing that was given up is remembered",
+    file: "src/mount/late_failures.ts",
+    search:
+      "    if (atMs - beganMs >= LATE_MS_MIN) this.#failures.push({ ...range, node, errno, atMs });\n",
+    replace: "",
+  },
+  {
     row: "D2",
     layer: "P",
     behaviour: "tried again after 100, 500, 2000 ms, the last repeated until `read_timeout`",

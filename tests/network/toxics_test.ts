@@ -20,7 +20,7 @@ const ALBUM = {
 const DEAF_MS = 1_500;
 
 /** `--read-timeout` where the link stays deaf, and by how much an error may come later, in ms. */
-const READ_TIMEOUT_MS = 3_000;
+const READ_TIMEOUT_MS = 6_000;
 const GRACE_MS = 5_000;
 
 /** What is done to the link once the tree is known and nothing is cached. */

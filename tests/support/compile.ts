@@ -20,8 +20,8 @@ const INCLUDED = ["src/mount/fuse_worker.ts"];
 
 /**
  * Only packages that the program reaches: tests' own stay out, for which there must be no
- * `node_modules`. `--bundle` would be smaller, but LMDB's native part and the worker are not found
- * in what it makes (docs/performance.md).
+ * `node_modules`. `--bundle` would be smaller, but LMDB does not find its native part in what it
+ * makes (docs/performance.md).
  */
 const PACKAGES = ["--exclude-unused-npm", "--node-modules-dir=none"];
 
