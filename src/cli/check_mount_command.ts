@@ -10,6 +10,12 @@ import {
 import type { CliContext } from "./context.ts";
 import { printable, printJson } from "./output.ts";
 
+/**
+ * How long systemd waits for this command, in ms, after a daemon that could not even mount: units
+ * try again 100 ms later and never give up, which is meant for daemons that somebody waits for.
+ */
+const FAILED_START_MS = 2_000;
+
 export interface CheckMountArguments {
   mountpoint: string | undefined;
   dryRun: boolean;
@@ -52,10 +58,18 @@ export async function runCheckMount(
     : await checkMount(mountpoint, options);
   if (json) printJson(context.stdout, reports);
   else for (const report of reports) context.stdout.write(printable(reportLine(report)) + "\n");
+  if (couldNotStart(context) && reports.every(({ state }) => state === "absent")) {
+    await context.clock.sleep(FAILED_START_MS);
+  }
   if (!leavesStale(reports)) return 0;
   const stale = reports.filter((report) => report.state === "stale" && !report.detached)
     .map((report) => printable(report.path)).join(", ");
   const remedy = dryRun ? "run it without --dry-run" : `run "umount -l" as root`;
   context.stderr.write(`musicfs: A stale mount remains at ${stale}; ${remedy}\n`);
   return 1;
+}
+
+/** Whether this is `ExecStopPost=` of a daemon that ended with exit code 1. Source: systemd.exec(5). */
+function couldNotStart({ env }: CliContext): boolean {
+  return env("SERVICE_RESULT") === "exit-code" && env("EXIT_STATUS") === "1";
 }

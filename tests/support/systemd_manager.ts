@@ -36,21 +36,17 @@ export class SystemdManager implements AsyncDisposable {
     this.#child = child;
   }
 
-  /** Starts a manager that keeps everything in `dir`, and installs the units of `systemd/user`. */
-  static async start(dir: string): Promise<SystemdManager> {
+  /**
+   * Starts a manager that keeps everything in `dir`, and installs the units for a user, or those for
+   * the machine with a user's folders instead of `/etc` and `/var/cache`.
+   */
+  static async start(dir: string, units: "user" | "system" = "user"): Promise<SystemdManager> {
     await Deno.mkdir(join(dir, "bin"));
     await Deno.mkdir(join(dir, "cache"));
     const words = musicfsCommand().map(quoted).join(" ");
     await Deno.writeTextFile(join(dir, "bin/musicfs"), `#!/bin/sh\nexec ${words} "$@"\n`);
     await Deno.chmod(join(dir, "bin/musicfs"), 0o755);
-    const units = join(PROJECT_DIR, "systemd/user");
-    await Deno.mkdir(join(dir, "config/systemd/user"), { recursive: true });
-    for await (const { name } of Deno.readDir(units)) {
-      await Deno.copyFile(join(units, name), join(dir, "config/systemd/user", name));
-      const dropIns = join(dir, "config/systemd/user", `${name}.d`);
-      await Deno.mkdir(dropIns);
-      await Deno.writeTextFile(join(dropIns, "00-test.conf"), serviceHere(dir));
-    }
+    await installUnits(dir, units);
     const child = new Deno.Command(join(PROJECT_DIR, "tests/support/systemd_user.sh"), {
       // Ends when its input does, and so at the latest with this process.
       args: ["sh", "-c", "echo $$; exec cat"],
@@ -255,6 +251,19 @@ function managerEnv(dir: string): Record<string, string> {
     XDG_CONFIG_HOME: join(dir, "config"),
     XDG_CACHE_HOME: join(dir, "cache"),
   };
+}
+
+async function installUnits(dir: string, units: "user" | "system"): Promise<void> {
+  const from = join(PROJECT_DIR, units === "user" ? "systemd/user" : "systemd");
+  const to = join(dir, "config/systemd/user");
+  for (const name of ["musicfs@.service", "musicfs-check@.service"]) {
+    const text = await Deno.readTextFile(join(from, name));
+    const here = text.replaceAll("/usr/bin/musicfs", "musicfs")
+      .replaceAll("/etc/musicfs", "%E/musicfs").replaceAll("/var/cache", "%C");
+    await Deno.mkdir(join(to, `${name}.d`), { recursive: true });
+    await Deno.writeTextFile(join(to, name), here);
+    await Deno.writeTextFile(join(to, `${name}.d`, "00-test.conf"), serviceHere(dir));
+  }
 }
 
 /** Where this machine's units find `musicfs`, and what they write, which no journal takes here. */
