@@ -146,7 +146,7 @@ async function watch(
       await changeHands(host, { isKill: handOvers.length % 2 === 0, faults });
     }
     const nextMs = (Math.floor(sinceMs / options.sampleMs) + 1) * options.sampleMs;
-    await passes(Math.max(0, nextMs - (performance.now() - began)), signal);
+    await passes(nextMs - (performance.now() - began), signal);
     sinceMs = performance.now() - began;
   }
   return { samples, handOvers };
