@@ -55,7 +55,7 @@ testWith(
     const options = { minutes: 0.13, sampleMs: 500, isSupervised: true, seed: seed() };
     const report = await soak(options, NEVER);
     assert.equal(report.faults, 0);
-    assert.equal(report.handOvers.length, 1);
+    assert.ok(report.handOvers.length > 0);
     const { samples, counts } = report;
     assert.ok(samples.length > 2 && counts.edits > 0 && counts.finds > 0, JSON.stringify(counts));
     assert.ok(samples.every(({ rss, threads }) => rss > 0 && threads > 0));
