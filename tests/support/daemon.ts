@@ -118,6 +118,7 @@ export class Daemon implements AsyncDisposable {
     notify: NotifySocket,
     readonly mountpoint: string,
     readonly cacheDir: string,
+    readonly isSupervised: boolean,
   ) {
     this.#child = child;
     this.#notify = notify;
@@ -161,7 +162,7 @@ export class Daemon implements AsyncDisposable {
       stderr: "piped",
     }).spawn();
     if (inherited !== undefined) setInherited(inherited, false);
-    return new Daemon(child, notify, mountpoint, cacheDir);
+    return new Daemon(child, notify, mountpoint, cacheDir, options.supervise ?? false);
   }
 
   /** Everything the daemon has written so far. */
@@ -240,11 +241,11 @@ export class Daemon implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       if (this.isRunning) this.signal("SIGTERM");
-      else await this.#endOrphan();
       await within(this.ended, { ms: 10_000, what: "end" }).catch(() => {
         this.signal("SIGCONT");
         this.signal("SIGKILL");
       });
+      if (this.isSupervised) await this.#endOrphan();
       await this.exitCode();
     } finally {
       await detach(this.mountpoint);
