@@ -56,12 +56,13 @@ export interface OpenNote {
 
 /** Where it is noted which nodes are open, for whoever goes on with the mount. */
 export interface HandleLedger {
-  /** What a predecessor noted. */
+  /**
+   * What a predecessor noted. Where no handle is left, the backing id may be closed or not: the
+   * kernel never gives it a second time.
+   */
   readonly inherited: readonly OpenNote[];
   /** Notes how a node is open now; comes before the reply. False if that cannot be kept. */
   put(note: OpenNote): boolean;
-  /** No handle of a node is left. */
-  remove(node: number): void;
 }
 
 /** What is counted while files are open; all but `handles` only grow. */
@@ -144,10 +145,10 @@ export class OpenFiles implements FileHandles {
     this.#counters.handles = 0;
     for (const { node, backingId, handles, request } of inherited) {
       const open: OpenNode = { backingId, own: 0, inherited: handles, bytes: undefined };
-      this.#nodes.set(node, open);
       this.#counters.handles += handles;
       this.#counted.set(request, "before");
-      if (handles === 0) this.#forget(node, open);
+      if (handles > 0) this.#nodes.set(node, open);
+      else this.#dropBacking(open);
     }
   }
 
@@ -229,16 +230,12 @@ export class OpenFiles implements FileHandles {
     else return;
     this.#counters.handles -= 1;
     this.#note(node, open, request);
-    if (open.own + open.inherited === 0) this.#forget(node, open);
-  }
-
-  /** In this order: a backing id that is gone from the ledger can never be closed. */
-  #forget(node: number, open: OpenNode): void {
+    if (open.own + open.inherited > 0) return;
+    // After it was noted: a backing id that is closed must not be given to a reader again.
     this.#nodes.delete(node);
     if (typeof open.bytes === "object") open.bytes.close();
     this.#dropBacking(open);
     failpoint("handles.backing_closed");
-    this.#ledger?.remove(node);
   }
 
   #dropBacking(open: OpenNode): void {

@@ -17,7 +17,8 @@ export const LEDGER_FILE = "session.handles";
 
 /**
  * One record, little-endian: node u64, request u64, backing id u32, handles u32, nothing u32, check
- * u32. All zero: free. The first record is the header: magic u64, flags u32, nothing, check u32.
+ * u32. All zero, or without handles: free. The first record is the header: magic u64, flags u32,
+ * nothing, check u32.
  */
 const RECORD_BYTES = 32;
 const CHECK_AT = RECORD_BYTES - 4;
@@ -70,8 +71,9 @@ export class HandleLedgerFile implements HandleLedger, Disposable {
         isWhole = false;
         continue;
       }
-      this.#slots.set(note.node, slot);
       inherited.push(note);
+      if (note.handles > 0) this.#slots.set(note.node, slot);
+      else this.#free.push(slot);
     }
     this.#free.reverse();
     this.#next = Math.max(1, records);
@@ -125,21 +127,14 @@ export class HandleLedgerFile implements HandleLedger, Disposable {
     this.#view.setUint32(16, note.backingId, true);
     this.#view.setUint32(20, note.handles, true);
     this.#view.setUint32(CHECK_AT, checkOf(this.#record), true);
-    const isWritten = this.#write(slot);
-    if (known !== undefined) return isWritten;
-    if (isWritten) this.#slots.set(note.node, slot);
-    else this.#free.push(slot);
+    const at = slot * RECORD_BYTES;
+    const isWritten = pwriteFully(this.descriptor, this.#record, at) === RECORD_BYTES;
+    const isFree = isWritten ? note.handles === 0 : known === undefined;
+    if (isFree) {
+      this.#slots.delete(note.node);
+      this.#free.push(slot);
+    } else this.#slots.set(note.node, slot);
     return isWritten || this.#distrust();
-  }
-
-  remove(node: number): void {
-    const slot = this.#slots.get(node);
-    if (slot === undefined) return;
-    this.#record.fill(0);
-    // What cannot be written goes on to say that no handle is left.
-    if (!this.#write(slot)) return;
-    this.#slots.delete(node);
-    this.#free.push(slot);
   }
 
   [Symbol.dispose](): void {
@@ -164,10 +159,6 @@ export class HandleLedgerFile implements HandleLedger, Disposable {
     }
     this.#next += 1;
     return this.#next - 1;
-  }
-
-  #write(slot: number): boolean {
-    return pwriteFully(this.descriptor, this.#record, slot * RECORD_BYTES) === RECORD_BYTES;
   }
 }
 

@@ -12,6 +12,7 @@ const SOCK_SEQPACKET = 5;
 const SHUT_WR = 1;
 
 const EIO = 5;
+const NOTIFY_RESEND = 7;
 
 /** Hooks that do nothing but what is given. */
 function hooksWith(given: Partial<SessionHooks>): SessionHooks {
@@ -75,4 +76,46 @@ Deno.test("serveSession() answers a request that throws with EIO, and the next a
     libc.close(kernel);
     libc.close(ours);
   }
+});
+
+/** Code or error, and unique, of what a session writes that finds one request waiting. */
+function writtenWith({ asksForOwed }: { asksForOwed: boolean }): [code: number, unique: number][] {
+  const pair = new Int32Array(2);
+  assert.equal(libc.socketpair(AF_UNIX, SOCK_SEQPACKET, 0, new Uint8Array(pair.buffer)), 0);
+  const [kernel = -1, ours = -1] = pair;
+  const reply = new Reply({ uid: 0, gid: 0, umask: 0, ttlS: 1 });
+  const answer = (request: DataView): number => {
+    reply.begin(request.getUint32(8, true), 0);
+    return reply.done(0);
+  };
+  const bytes = request(OPCODE.GETATTR, 2);
+  libc.write(kernel, bytes, BigInt(bytes.length));
+  libc.shutdown(kernel, SHUT_WR);
+  serveSession({
+    descriptor: ours,
+    operations: { answer } as unknown as Operations,
+    reply,
+    hooks: hooksWith({}),
+    clock: systemClock,
+    passthrough: false,
+    readAheadBytes: 0,
+    inHand: new Uint32Array(2),
+    asksForOwed,
+    cores: 1,
+  });
+  libc.close(ours);
+  const written: [code: number, unique: number][] = [];
+  const message = new Uint8Array(256);
+  const view = new DataView(message.buffer);
+  while (libc.read(kernel, message, BigInt(message.length)) > 0) {
+    written.push([view.getInt32(4, true), view.getUint32(8, true)]);
+  }
+  libc.close(kernel);
+  return written;
+}
+
+Deno.test("serveSession() asks for what a predecessor owed before it reads, and only then", () => {
+  const answer = [0, 2];
+  assert.deepEqual(writtenWith({ asksForOwed: true }), [[NOTIFY_RESEND, 0], answer]);
+  assert.deepEqual(writtenWith({ asksForOwed: false }), [answer]);
 });

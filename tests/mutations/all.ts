@@ -6,12 +6,14 @@ import { ROWS_B } from "./rows_b.ts";
 import { ROWS_C } from "./rows_c.ts";
 import { ROWS_D } from "./rows_d.ts";
 import { ROWS_E } from "./rows_e.ts";
+import { ROWS_HANDLES } from "./rows_handles.ts";
 import { ROWS_N } from "./rows_n.ts";
 import { ROWS_SUPERVISOR } from "./rows_supervisor.ts";
 
 export const MUTATIONS: readonly Mutation[] = [
   ...ROWS_A,
   ...ROWS_SUPERVISOR,
+  ...ROWS_HANDLES,
   ...ROWS_B,
   ...ROWS_C,
   ...ROWS_D,
