@@ -66,6 +66,7 @@ export class FuseMount {
   readonly counters: SharedCounters = new SharedCounters();
   readonly #options: FuseMountOptions;
   readonly #worker: ServingWorker;
+  #isDeaf = false;
   readonly #requests: DeferredRequests;
   readonly #notifier: Notifier;
   /** Folders of changes that the kernel has yet to be told. */
@@ -194,6 +195,7 @@ export class FuseMount {
       if (await unmountFuse(mountpoint, { uid, detach }) || detach) break;
       await clock.sleep(BUSY_RETRY_MS);
     }
+    this.#isDeaf = true;
   }
 
   /**
@@ -206,6 +208,7 @@ export class FuseMount {
     await Promise.race([this.#requests.drained(), limit]);
     timer.abort();
     this.#requests.fallSilent();
+    this.#isDeaf = true;
   }
 
   #start(): WorkerStart {
@@ -229,6 +232,8 @@ export class FuseMount {
   }
 
   #hear(message: ServingMessage): void {
+    // On a busy machine what the worker said last arrives when the index is closed.
+    if (this.#isDeaf) return;
     const { cache, log } = this.#options;
     switch (message.type) {
       case "deferred":

@@ -28,7 +28,10 @@ const DISK_BYTES = 160 * 1024 * 1024;
 
 const READ_TIMEOUT_MS = 4_000;
 
-/** Beyond `read_timeout`: a reader is answered, and gets its turn on a machine of two cores. */
+/**
+ * Beyond `read_timeout`: a reader is answered, and gets its turn on a machine of two cores. What a
+ * daemon owed that was killed begins anew at its successor, with a `read_timeout` of its own.
+ */
 const OVER_MS_MAX = 2_000;
 
 /** Longest pause between two of the things that are done, in ms. */
@@ -40,8 +43,8 @@ export interface RandomReadsOptions {
   /** Has the daemon a parent that starts it again? Then it is killed, too. */
   supervise: boolean;
   seed: number;
-  /** Mean wait before a read, in microseconds. */
-  paceUs?: number;
+  /** It ends after so long, however many reads there were; default: it does not. */
+  ms?: number;
 }
 
 export interface RandomReadsReport extends ReadTotals {
@@ -184,7 +187,7 @@ export async function randomReads(
   options: RandomReadsOptions,
   signal: AbortSignal,
 ): Promise<RandomReadsReport> {
-  const { reads, processes, supervise, seed, paceUs = 0 } = options;
+  const { reads, processes, supervise, seed, ms } = options;
   const faults = new Faults();
   const random = randomNumbers(seed);
   const began = performance.now();
@@ -211,14 +214,14 @@ export async function randomReads(
     processes,
     reads: Math.ceil(reads / processes),
     seed,
-    limitMs: READ_TIMEOUT_MS + OVER_MS_MAX,
-    paceUs,
+    limitMs: READ_TIMEOUT_MS + OVER_MS_MAX + (supervise ? READ_TIMEOUT_MS : 0),
   });
   const saboteur = new Saboteur(host.cacheDir, mulberry32(seed));
   const scene: Scene = { host, link, disk, saboteur, library, random };
   const ended = new AbortController();
   readers.done.finally(() => ended.abort());
-  const both = AbortSignal.any([signal, ended.signal]);
+  const limit = ms === undefined ? [] : [AbortSignal.timeout(ms)];
+  const both = AbortSignal.any([signal, ended.signal, ...limit]);
   const done = await makeTrouble(scene, { readers, supervise, faults, signal: both });
   const total = await readers.stop();
   for (const line of readers.lines) faults.add(line);
@@ -301,7 +304,6 @@ async function main(): Promise<number> {
     reads: "1000000",
     processes: "32",
     supervise: "yes",
-    pace: "0",
   });
   using interrupted = interruption();
   const report = await randomReads({
@@ -309,7 +311,6 @@ async function main(): Promise<number> {
     processes: wholeNumber(words.processes),
     supervise: words.supervise === "yes",
     seed: words.seed,
-    paceUs: wholeNumber(words.pace),
   }, interrupted.signal);
   say(JSON.stringify(report, undefined, 2));
   return report.faults === 0 && report.wrong === 0 && report.overLimit === 0 ? 0 : 1;

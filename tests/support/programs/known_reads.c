@@ -24,6 +24,10 @@
 #include "known_bytes.h"
 
 #define SLOTS 24
+
+/* What the kernel asks the daemon for at once, where the origin is far: a longer pread waits for
+ * several READs, one after the other. */
+#define PIECE_BYTES (64 * 1024)
 #define BYTES_MAX (256 * 1024)
 #define NAMES_MAX 100000
 #define WRONG_MAX 10
@@ -120,7 +124,9 @@ static size_t read_on(struct slot *slot, uint64_t at, size_t length, int *reason
   *reason = 0;
   while (done < length) {
     double began = now_ms();
-    ssize_t n = pread(slot->handle, bytes + done, length - done, (off_t)(at + done));
+    size_t piece = PIECE_BYTES - (at + done) % PIECE_BYTES;
+    if (piece > length - done) piece = length - done;
+    ssize_t n = pread(slot->handle, bytes + done, piece, (off_t)(at + done));
     if (n < 0) *reason = errno;
     took(began, "read", slot->file->name, at);
     if (n <= 0) break;
@@ -143,7 +149,7 @@ static void one_read(void) {
   if (!slot) return;
   const char *name = slot->file->name;
   /* Else the kernel would answer most of them. */
-  if (chance(3) != 0) posix_fadvise(slot->handle, 0, 0, POSIX_FADV_DONTNEED);
+  if (chance(2) != 0) posix_fadvise(slot->handle, 0, 0, POSIX_FADV_DONTNEED);
   uint64_t size = known_size(slot->file->key, 1 + (unsigned)chance(5));
   uint64_t at = chance(6) == 0 ? 0 : chance(size);
   if (chance(8) == 0) at = size > 4096 ? size - 1 - chance(4096) : 0;
