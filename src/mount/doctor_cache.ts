@@ -86,15 +86,12 @@ export interface TemporaryFacts {
   dir: string;
   /** Whether programs may be run from there; undefined where that is not known. */
   isExecutable: boolean | undefined;
-  /** Whether this is the executable. */
-  isStandalone: boolean;
   canWrite: boolean;
 }
 
 export function judgeTemporary(
-  { dir, isExecutable, isStandalone, canWrite }: TemporaryFacts,
+  { dir, isExecutable, canWrite }: TemporaryFacts,
 ): Finding {
-  if (!isStandalone) return skipped("not needed when run from the sources");
   const remedy = "TMPDIR=/var/cache/musicfs, or another folder of a disk mounted without noexec";
   if (!canWrite) return failed(`${dir} cannot be written`, remedy);
   if (isExecutable === false) {

@@ -36,10 +36,10 @@ import { probeMount } from "./check_mount.ts";
 import { localFolder } from "../origins/open.ts";
 
 /** Longest that an origin may take to be reached and listed, in ms. */
-const ORIGIN_MS_MAX = 10_000;
+const ORIGIN_MS_MAX = 15_000;
 
-/** A child process, the probe of it, and a loaded machine. */
-const MOUNT_MS_MAX = 12_000;
+/** Longest that asking a disk takes, in ms. */
+const DISK_MS_MAX = DISK_LIMITS.startMs + DISK_LIMITS.answerMs + 1_000;
 
 /** As long as an index of some GB is probed. */
 const INDEX_MS_MAX = 60_000;
@@ -110,7 +110,9 @@ function machineChecks({ config, clock, env }: DoctorParts, answer: DaemonAnswer
     { name: "clock", look: () => judgeClock(clockFacts(clock)) },
     {
       name: "temporary files",
+      limitMs: DISK_MS_MAX,
       look: async () => {
+        if (!Deno.build.standalone) return skipped("not needed when run from the sources");
         const dir = env("TMPDIR") || "/tmp";
         if (!await answers(dir, clock)) return failed(`${dir}: its disk hangs`, "TMPDIR=/var/tmp");
         return judgeTemporary(temporaryFacts(dir));
@@ -145,16 +147,17 @@ function cacheChecks({ config, clock }: DoctorParts, answer: DaemonAnswer): Chec
 }
 
 function originChecks({ config, clock, env }: DoctorParts, answer: DaemonAnswer): Check[] {
-  const checks = config.origins.map((origin): Check => ({
-    name: `origin ${origin.name}`,
-    limitMs: ORIGIN_MS_MAX,
-    late: judgeOrigin({
-      code: "timed_out",
-      message: `no answer, or no names, within ${ORIGIN_MS_MAX / 1000} s`,
-      isLocal: localFolder(origin.url) !== undefined,
-    }),
-    look: async (signal) => judgeOrigin(await askOrigin(origin, { clock, env, signal })),
-  }));
+  const checks = config.origins.map((origin): Check => {
+    const isLocal = localFolder(origin.url) !== undefined;
+    const limitMs = isLocal ? DISK_MS_MAX + ORIGIN_MS_MAX : ORIGIN_MS_MAX;
+    const message = `no answer, or not all names, within ${limitMs / 1000} s`;
+    return {
+      name: `origin ${origin.name}`,
+      limitMs,
+      late: judgeOrigin({ code: "timed_out", message, isLocal }),
+      look: async (signal) => judgeOrigin(await askOrigin(origin, { clock, env, signal })),
+    };
+  });
   const known = new Set(config.origins.map(({ name }: OriginConfig) => name));
   for (const origin of answer.kind === "answers" ? answer.status.origins : []) {
     if (known.has(origin.name)) continue;
@@ -167,7 +170,7 @@ function originChecks({ config, clock, env }: DoctorParts, answer: DaemonAnswer)
 function mountChecks({ clock }: DoctorParts): Check[] {
   const checks = musicfsPaths(readMountTable()).map((path): Check => ({
     name: `mount ${path}`,
-    limitMs: MOUNT_MS_MAX,
+    limitMs: DISK_MS_MAX,
     look: async () => {
       const state = await probeMount(path, { clock, limits: DISK_LIMITS });
       switch (state) {

@@ -160,14 +160,12 @@ Deno.test("judgeCacheDisk() tells what keeps bytes from being cached", () => {
   isFound(of({ limitBytes: undefined }), "ok", /50 %/);
 });
 
-Deno.test("judgeTemporary() fails for noexec, where the executable needs it", () => {
-  const well = { dir: "/tmp", isExecutable: true, isStandalone: true, canWrite: true };
+Deno.test("judgeTemporary() fails for noexec, from where LMDB cannot be loaded", () => {
+  const well = { dir: "/tmp", isExecutable: true, canWrite: true };
   isFound(judgeTemporary(well), "ok", /\/tmp/);
   isFound(judgeTemporary({ ...well, isExecutable: undefined }), "ok", /\/tmp/);
   isFound(judgeTemporary({ ...well, isExecutable: false }), "failed", /noexec.*TMPDIR=/);
   isFound(judgeTemporary({ ...well, canWrite: false }), "failed", /written.*TMPDIR=/);
-  const source = { ...well, isStandalone: false, isExecutable: false };
-  isFound(judgeTemporary(source), "skipped", /sources/);
 });
 
 Deno.test("judgeDaemon() tells of one that hangs, has given up a task, or cannot cache", () => {
