@@ -42,6 +42,7 @@ testWith(
     await withUnit(async (unit, origin) => {
       await unit.start();
       assert.equal(await unit.state(), "active (running)");
+    assert.equal(await unit.property("WatchdogUSec"), "30s");
       await sameAs(origin, unit);
       await unit.manager.ctl("stop", unit.name);
       assert.equal(await unit.state(), "inactive (dead)");

@@ -39,3 +39,13 @@ for (const { folder, manager } of MANAGERS) {
     );
   }
 }
+
+testWith(["systemd-analyze"], "systemd/musicfs.sysusers makes a user without a shell", async () => {
+  await using dir = await tempDir("sysusers");
+  await Deno.mkdir(join(dir.path, "etc"));
+  const file = join(SYSTEMD_DIR, "musicfs.sysusers");
+  const { code, stderr } = await run("systemd-sysusers", [`--root=${dir.path}`, file]);
+  assert.equal(code, 0, stderr);
+  const users = await Deno.readTextFile(join(dir.path, "etc/passwd"));
+  assert.match(users, /^musicfs:x:\d+:\d+:musicfs daemon:\/var\/cache\/musicfs:.*nologin$/m);
+});
