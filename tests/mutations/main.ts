@@ -66,6 +66,7 @@ async function prove(
     return `NO PROOF: ${before.kind} without the change ${before.reason}`;
   }
   const restore = await scratch.change(file, mutation);
+  if (!restore) return `NO PROOF: not once in ${file}: ${mutation.search}`;
   try {
     const { kind, reason, seconds } = await scratch.runTest(test, limitS);
     const said = `${kind} in ${seconds.toFixed(1)} s: ${firstLines(reason)}`;

@@ -147,4 +147,31 @@ export const ROWS_C: readonly Mutation[] = [
     search: "      await library.refresh(entryIdOf(node), { signal }).catch((cause) =>",
     replace: "      await Promise.resolve({ library }).catch((cause) =>",
   },
+  {
+    row: "C5",
+    layer: "P",
+    behaviour: "80 % of the descriptors in use is warned of, once",
+    test: {
+      file: "tests/mount/descriptor_watch_test.ts",
+      name:
+        "watchDescriptors() warns once at 80 % of the limit, and again only after less than 70 %",
+    },
+    removed: "it is told at each count",
+    file: "src/mount/descriptor_watch.ts",
+    search: "} else if (!isTold && open >= TOLD_FROM * max) {",
+    replace: "} else if (open >= TOLD_FROM * max) {",
+  },
+  {
+    row: "C5",
+    layer: "D",
+    behaviour: "256 descriptors are enough for 1,000 open files and 100 readers",
+    test: {
+      file: "tests/e2e/descriptor_limit_test.ts",
+      name: "a daemon of 256 descriptors serves 1,000 open files and 100 readers, --cache auto",
+    },
+    removed: "open files of local disks may take all descriptors",
+    file: "src/base/descriptor_limit.ts",
+    search: "  direct: 1 / 4,",
+    replace: "  direct: 4,",
+  },
 ];

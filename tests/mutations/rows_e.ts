@@ -195,6 +195,29 @@ export const ROWS_E: readonly Mutation[] = [
     replace: "    MS_NOSUID | MS_NODEV,",
   },
   {
+    row: "E7",
+    layer: "D",
+    behaviour: "memory and mount time are those of a small library",
+    test: {
+      file: "tests/e2e/great_library_test.ts",
+      name: "a great library is mounted as soon as a small one, and takes hardly more memory",
+    },
+    removed: "all names are read into memory before the mount",
+    file: "src/mount/cache.ts",
+    search: "  if (options.forMount && !goesOn) await library.beginMount();\n",
+    replace: `  const kept = (globalThis as Record<string, unknown[]>)["kept"] = [] as unknown[];
+  const walk = (folder: number): void => {
+    for (const entry of [...namespace.children(folder, 0)]) {
+      kept.push(entry);
+      if (entry.kind === "folder") walk(entry.id);
+    }
+  };
+  walk(ROOT_ID);
+  if (options.forMount && !goesOn) await library.beginMount();
+`,
+    limitS: 240,
+  },
+  {
     row: "E8",
     layer: "P",
     behaviour: "reads give right bytes while chunks are evicted",

@@ -53,15 +53,15 @@ export class Scratch implements AsyncDisposable {
     return join(this.#root, "t");
   }
 
-  /** Changes the only place where `search` stands; the function puts it back. */
+  /** Changes the only place where `search` stands; the function puts it back. Undefined if it is not one. */
   async change(
     file: string,
     { search, replace }: { search: string; replace: string },
-  ): Promise<() => Promise<void>> {
+  ): Promise<(() => Promise<void>) | undefined> {
     const path = join(this.#project, file);
     const text = await Deno.readTextFile(path);
     const parts = text.split(search);
-    if (parts.length !== 2) throw new Error(`${parts.length - 1} times in ${file}: ${search}`);
+    if (parts.length !== 2) return undefined;
     await Deno.writeTextFile(path, parts.join(replace));
     return () => Deno.writeTextFile(path, text);
   }
