@@ -5,6 +5,7 @@ import { openChunkHash } from "../chunking/chunk_hash.ts";
 import { placeOf } from "../origins/open.ts";
 import { markIndexSuspect } from "../store/index_files.ts";
 import { childProbe } from "../store/probe_child.ts";
+import { checkSample } from "../store/sample_check.ts";
 import { sweep } from "../store/sweep.ts";
 import type { Cache } from "./cache.ts";
 import type { OriginScanResult } from "./cache_commands.ts";
@@ -27,6 +28,9 @@ const FLUSH_MS = 5_000;
 /** An origin that was away for less is not scanned again at once, in ms: it missed nothing. */
 const SCAN_AFTER_MS = 5_000;
 
+/** How long after the start some chunks are looked at, in ms. */
+const SAMPLE_AFTER_MS = 10_000;
+
 /** Time between the names that were taken from an index and the scan that checks them, in ms. */
 const SCAN_AFTER_ADOPTED_MS = 1_000;
 
@@ -42,6 +46,8 @@ export interface BackgroundParts {
   mountpoint: string;
   environment: Readonly<Record<string, string>>;
   clock: Clock;
+  /** Chance in [0, 1). */
+  random: () => number;
   log: Log;
 }
 
@@ -57,6 +63,7 @@ export function startBackgroundTasks(parts: BackgroundParts): SupervisedTasks {
   tasks.start("flush", (signal) => flushRegularly(parts, signal));
   tasks.start("descriptors", (signal) => watchDescriptors({ clock, log, signal }));
   tasks.start("sweep", (signal) => sweepOnce(parts, signal));
+  tasks.start("sample", (signal) => checkSampleOnce(parts, signal));
   // Before the first scan: what it lists is watched from then on.
   const watched = new WatchedOrigins({
     ...parts,
@@ -120,6 +127,24 @@ async function sweepOnce(parts: BackgroundParts, signal: AbortSignal): Promise<v
   if (swept.adopted + swept.dropped + swept.torn > 0) {
     log.info("The cache was set right after an unclean end", { ...swept });
   }
+}
+
+/** Looks at some chunks, when whoever waited for the mount has what he wanted. */
+async function checkSampleOnce(parts: BackgroundParts, signal: AbortSignal): Promise<void> {
+  const { cache, clock, random, log } = parts;
+  await clock.sleep(SAMPLE_AFTER_MS, signal);
+  const { checked, bad } = await checkSample({
+    ...cache,
+    hashBytes: cache.hash.bytes,
+    random,
+    signal,
+  });
+  if (bad === 0) return;
+  log.warning(
+    "Chunks of the cache are damaged or missing. Check the disk; to fetch all that is: " +
+      "musicfs verify --repair",
+    { cache: cache.config.cacheDir, damaged: bad, of: checked },
+  );
 }
 
 async function scanRegularly(

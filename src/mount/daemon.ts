@@ -235,8 +235,8 @@ async function attend(
   tellMounted(log, { made, parts });
   supervisor?.ready();
   notify(`READY=1\nSTATUS=Mounted at ${mountpoint}`);
-  const environment = Deno.env.toObject();
-  const tasks = startBackgroundTasks({ cache, scans, pins, mountpoint, environment, clock, log });
+  const around = { mountpoint, environment: Deno.env.toObject(), random: options.random };
+  const tasks = startBackgroundTasks({ ...around, cache, scans, pins, clock, log });
   stack.use(tasks);
   daemon.tasks = tasks.states;
   const owned = stack.move();

@@ -211,6 +211,19 @@ export const ROWS_B: readonly Mutation[] = [
     replace: "this.report.repaired += 1;",
   },
   {
+    row: "B4",
+    layer: "P",
+    behaviour: "some chunks are read at each start, and what is bad is told of and dropped",
+    test: {
+      file: "tests/store/sample_check_test.ts",
+      name: "checkSample() finds out that a disk goes bad, and drops what is damaged",
+    },
+    removed: "it is enough that there is a file",
+    file: "src/store/sample_check.ts",
+    search: "return store.get(id, contentBytes).length === contentBytes;",
+    replace: "return store.has(id, contentBytes);",
+  },
+  {
     row: "B5",
     layer: "D",
     behaviour: "a warm mount reads nothing from its origin",
