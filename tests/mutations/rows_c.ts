@@ -174,4 +174,46 @@ export const ROWS_C: readonly Mutation[] = [
     search: "  direct: 1 / 4,",
     replace: "  direct: 4,",
   },
+  {
+    row: "C1",
+    layer: "D",
+    behaviour: "a disk filled to the last byte costs no read; caching goes on when there is room",
+    test: {
+      file: "tests/e2e/cache_disk_test.ts",
+      name: "a cache disk that is filled to the last byte costs no read, and is used again",
+    },
+    removed: "a disk that was full stays full",
+    file: "src/store/watermarks.ts",
+    search: 'if (!isBelow(WATERMARKS.full)) return "full";',
+    replace: 'if (before === "full" || !isBelow(WATERMARKS.full)) return "full";',
+  },
+  {
+    row: "C1",
+    layer: "D",
+    behaviour: "the mount comes up on a full disk",
+    test: {
+      file: "tests/e2e/cache_disk_test.ts",
+      name: "a mount comes up on a full cache disk, fresh or with a cache, and caches later",
+    },
+    removed: "what the disk does not take is an error",
+    file: "src/reader/extents.ts",
+    search:
+      '      log.debug("Part of a track was not kept", { path: place.path, error });\n      return false;',
+    replace: "      throw error;",
+  },
+  {
+    row: "C2",
+    layer: "D",
+    behaviour:
+      "a disk that refuses costs no read, is shown as degraded, and used again once it takes writes",
+    test: {
+      file: "tests/e2e/cache_disk_test.ts",
+      name:
+        "a cache disk that lets nobody write (EPERM) costs no read, is tried again and used again",
+    },
+    removed: "what was degraded stays so",
+    file: "src/store/passthrough.ts",
+    search: '    this.#state = "writable";\n    this.#degradedSinceMs',
+    replace: "    this.#degradedSinceMs",
+  },
 ];
