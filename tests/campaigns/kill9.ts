@@ -34,6 +34,9 @@ const READ_MS_MAX = 2_000;
 /** A killed parent is replaced within this, in ms. */
 const PARENT_MS_MAX = 10_000;
 
+/** Between two lines on how far it is, in events. */
+const SAY_EVERY = 20;
+
 type Event = "kill" | "upgrade" | "kill parent";
 
 export interface Kill9Options extends StageOptions {
@@ -97,7 +100,8 @@ export async function kill9(options: Kill9Options, signal: AbortSignal): Promise
     const began = performance.now();
     const run = new Deaths(stage, faults);
     const { least, most } = options.betweenMs ?? BETWEEN_MS;
-    for (const event of shuffled(eventsOf(options), random)) {
+    for (const [at, event] of shuffled(eventsOf(options), random).entries()) {
+      if (at > 0 && at % SAY_EVERY === 0) say(`${at} events, ${faults.count} faults`);
       await passes(least + random() * (most - least), signal);
       if (signal.aborted) break;
       await run.happen(event);
