@@ -22,7 +22,7 @@ import {
 } from "./campaign.ts";
 import { ask, type Host, servedBy, serving, signalTo, succeeded } from "./host.ts";
 import { type Crowd, startCrowd } from "./crowd.ts";
-import { mountsBelow, processesOf } from "./leaks.ts";
+import { errorsIn, leftIn } from "./leaks.ts";
 import { type Stage, type StageOptions, startStage } from "./stage.ts";
 
 /** Time between two deaths, in ms. */
@@ -114,9 +114,9 @@ export async function kill9(options: Kill9Options, signal: AbortSignal): Promise
     };
     run.checkMount();
     await stage.host.stop();
+    for (const line of errorsIn(stage.host.logFile)) faults.add(line);
   }
-  for (const path of mountsBelow(dir.path)) faults.add(`left mounted: ${path}`);
-  for (const { pid, command } of processesOf(dir.path)) faults.add(`left: ${pid} ${command}`);
+  for (const line of await leftIn(dir.path)) faults.add(line);
   const { longestReadMs } = report.crowd;
   if (longestReadMs > (options.readMsMax ?? READ_MS_MAX)) {
     faults.add(`a read took ${longestReadMs} ms`);

@@ -99,6 +99,11 @@ export class KillPlace implements AsyncDisposable {
     return place;
   }
 
+  /** File that all its daemons log to. */
+  get logFile(): string {
+    return this.#host.logFile;
+  }
+
   /** A daemon dies at work, and nobody helps the next one. */
   async round(isSupervised: boolean): Promise<void> {
     if (isSupervised !== this.#isSupervised) await this.#changeTo(isSupervised);

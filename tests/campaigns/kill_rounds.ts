@@ -10,7 +10,7 @@ import { randomNumbers } from "../support/churn.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { campaignOptions, Faults, interruption, load, say, wholeNumber } from "./campaign.ts";
 import { KillPlace, noRounds, type RoundCounts } from "./kill_round.ts";
-import { mountsBelow, processesOf } from "./leaks.ts";
+import { errorsIn, leftIn } from "./leaks.ts";
 
 /** Rounds in a row with, and then without, a supervising parent. */
 const ROUNDS_IN_A_ROW = 8;
@@ -64,10 +64,13 @@ export async function killRounds(
       }
     }
     await place.stop();
+    for (const line of errorsIn(place.logFile)) {
+      // Failpoints are told of where requests fail.
+      if (!line.includes("Failpoint ")) faults.add(line);
+    }
   };
   await Promise.all(Array.from({ length: options.places }, (_none, i) => die(i)));
-  for (const path of mountsBelow(dir.path)) faults.add(`left mounted: ${path}`);
-  for (const { pid, command } of processesOf(dir.path)) faults.add(`left: ${pid} ${command}`);
+  for (const line of await leftIn(dir.path)) faults.add(line);
   const times = counts.restartMs.toSorted((a, b) => a - b).map(Math.round);
   return {
     rounds: done,

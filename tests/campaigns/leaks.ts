@@ -2,6 +2,9 @@
 
 import { mounts } from "../support/mounts.ts";
 
+/** Longest that a process which was ended may take to be gone, in ms. */
+const END_MS_MAX = 10_000;
+
 /** A process that has to do with a folder. */
 export interface Leftover {
   pid: number;
@@ -35,9 +38,29 @@ function processes(isMeant: (process: Leftover) => boolean): Leftover[] {
   return found;
 }
 
+/** What is still there of a folder's mounts and processes some time after all has been ended. */
+export async function leftIn(dir: string): Promise<string[]> {
+  const left = (): string[] => [
+    ...mountsBelow(dir).map((path) => `left mounted: ${path}`),
+    ...processesOf(dir).map(({ pid, command }) => `left: ${pid} ${command}`),
+  ];
+  // Also somebody else's probe of all mounts of the machine, which ends by itself.
+  const end = performance.now() + END_MS_MAX;
+  while (left().length > 0 && performance.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return left();
+}
+
 /** Mountpoints in `dir`, dead ones too. */
-export function mountsBelow(dir: string): string[] {
+function mountsBelow(dir: string): string[] {
   return mounts().map(({ mountpoint }) => mountpoint).filter((path) => path.startsWith(`${dir}/`));
+}
+
+/** Lines of a daemon's log about what must not happen, whatever is done to it. */
+export function errorsIn(logFile: string): string[] {
+  const text = readOrNothing(() => Deno.readTextFileSync(logFile)) ?? "";
+  return text.split("\n").filter((line) => /\[(ERR|FTL)\]|Unhandled error/.test(line));
 }
 
 /** Open descriptors of a process; undefined if it is gone. */

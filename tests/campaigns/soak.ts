@@ -14,7 +14,7 @@ import { tempDir } from "../support/temp_dir.ts";
 import { campaignOptions, Faults, interruption, oneOf, passes, say } from "./campaign.ts";
 import { type Point, slopeOf } from "./flatness.ts";
 import { type Host, ProcessHost, servedBy, signalTo, succeeded } from "./host.ts";
-import { mountsBelow, processesOf } from "./leaks.ts";
+import { errorsIn, leftIn } from "./leaks.ts";
 import { type Panel, plotSvg } from "./plot.ts";
 import { type Sample, sampleOf, tableOf } from "./samples.ts";
 import { SOAK_ARGS, type SoakCounts, SoakLoad, writeSoakLibrary } from "./soak_load.ts";
@@ -89,9 +89,9 @@ export async function soak(options: SoakOptions, signal: AbortSignal): Promise<S
     seen = { ...watched, counts: await load.stop() };
     await isBack(host, { origin, before, faults });
     await host.stop();
+    for (const line of errorsIn(host.logFile)) faults.add(line);
   }
-  for (const path of mountsBelow(dir.path)) faults.add(`left mounted: ${path}`);
-  for (const { pid, command } of processesOf(dir.path)) faults.add(`left: ${pid} ${command}`);
+  for (const line of await leftIn(dir.path)) faults.add(line);
   for (const { wrong } of seen.counts.readers) if (wrong > 0) faults.add(`${wrong} wrong files`);
   return { ...seen, growth: growthOf(seen.samples), faults: faults.count };
 }
