@@ -74,11 +74,14 @@ export class FuseMount {
 
   private constructor(options: FuseMountOptions, readonly descriptor: number) {
     this.#options = options;
-    const { cache, presentation, clock, log } = options;
+    const { cache, presentation, heritage, clock, log } = options;
     const reply = new Reply(presentation);
     const operations = new Operations({
       namespace: cache.namespace,
-      files: new OutageFiles(cache.namespace, options),
+      files: new OutageFiles(cache.namespace, {
+        // A predecessor may have let the kernel read files itself that we would not.
+        passthrough: heritage?.session.agreed.passthrough ?? options.passthrough,
+      }),
       reply,
       cacheFolders: options.cacheFolders,
       answersUnlisted: true,
