@@ -161,6 +161,20 @@ export const ROWS_A: readonly Mutation[] = [
     replace: "",
   },
   {
+    row: "A3",
+    layer: "D",
+    behaviour: "a worker that dies is replaced, and what it had in hand gets EIO",
+    test: {
+      file: "tests/e2e/takeover_test.ts",
+      name: "a FUSE worker that dies is replaced, and one reader gets EIO",
+    },
+    removed: "its death ends the session",
+    file: "src/mount/serving_worker.ts",
+    search: "if (!this.#session || this.#deaths.length > DEATHS_MAX) {",
+    replace: "if (!this.#session || this.#deaths.length > 0) {",
+    takesProcess: true,
+  },
+  {
     row: "A4",
     layer: "D",
     behaviour: "`check-mount` detaches a mount whose daemon is dead",

@@ -188,20 +188,6 @@ export const ROWS_C: readonly Mutation[] = [
     replace: 'if (before === "full" || !isBelow(WATERMARKS.full)) return "full";',
   },
   {
-    row: "C1",
-    layer: "D",
-    behaviour: "the mount comes up on a full disk",
-    test: {
-      file: "tests/e2e/cache_disk_test.ts",
-      name: "a mount comes up on a full cache disk, fresh or with a cache, and caches later",
-    },
-    removed: "what the disk does not take is an error",
-    file: "src/reader/extents.ts",
-    search:
-      '      log.debug("Part of a track was not kept", { path: place.path, error });\n      return false;',
-    replace: "      throw error;",
-  },
-  {
     row: "C2",
     layer: "D",
     behaviour:

@@ -118,6 +118,20 @@ export const ROWS_N: readonly Mutation[] = [
     replace: "await clock.sleep(readTimeoutMs * 10, signal);",
   },
   {
+    row: "D5",
+    layer: "N",
+    behaviour: "recovery triggers a scan",
+    test: {
+      file: HEALTH,
+      name: "a link that closes late, is parted, is slow: the state it shows, and who is read from",
+    },
+    removed: "an origin that is back is scanned at the next poll",
+    file: "src/mount/background.ts",
+    search: "    if (offlineMs >= SCAN_AFTER_MS) scan();\n",
+    replace: "    if (offlineMs < 0) scan();\n",
+    limitS: 300,
+  },
+  {
     row: "D8",
     layer: "N",
     behaviour: "an emptied bucket deletes nothing by itself",

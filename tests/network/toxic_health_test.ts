@@ -4,18 +4,22 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type Daemon, startDaemon } from "../support/daemon.ts";
 import { startLink } from "../support/link_proxy.ts";
+import { eventually } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
 import { startToxiproxy } from "../support/servers/toxiproxy.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { writeTracks } from "./library.ts";
 import { proven } from "./proven.ts";
-import { readBeside, REMOTE_NEEDS, startRemote } from "./remote.ts";
+import { readBeside, REMOTE_NEEDS, startBucket, startRemote } from "./remote.ts";
 import { originIs, originOf, statusOf } from "./status.ts";
 
 const TRACK_BYTES = 600_000;
 
 /** Each in a folder of its own: of the others in a folder, heads may come before they are read. */
 const TRACKS = 48;
+
+/** An origin that was offline for 5 s is scanned when it is back, in ms; polls are 5 min apart. */
+const AWAY_MS = 5_500;
 
 /** Above the 250 ms from which an origin can be slow, and far above the backup's. */
 const SLOW_MS = 400;
@@ -29,7 +33,7 @@ testWith(
     for (let i = 0; i < TRACKS; i += 1) {
       await writeTracks(join(copy, `${i}`), { count: 1, bytes: TRACK_BYTES });
     }
-    await using primary = await startRemote("s3", copy);
+    await using primary = await startBucket(copy);
     await using backup = await startRemote("sftp", copy);
     await using toxiproxy = await startToxiproxy();
     await using proxy = await toxiproxy.proxyTo(primary.port);
@@ -49,6 +53,7 @@ testWith(
       args: ["--config", config],
     });
     await proven(backupLink, TRACKS);
+    const added = join(daemon.mountpoint, "new/Track 00.flac");
     let next = 0;
     const readNext = (): Promise<Served> => readTrack(daemon, { copy, folder: `${next++}` });
 
@@ -65,9 +70,16 @@ testWith(
       assert.equal(parted.by, "backup");
       assert.ok(parted.ms < 3_000, `${parted.ms} ms`);
       await originIs(daemon, { name: "primary", states: ["offline"], ms: 60_000 });
+      await primary.minio.put("music", "new/Track 00.flac", "new");
+      // It was away long enough to have missed something.
+      await new Promise((resolve) => setTimeout(resolve, AWAY_MS));
       await proxy.enable();
       await originIs(daemon, { name: "primary", states: ["online"], ms: 60_000 });
       assert.equal((await readNext()).by, "primary");
+      await eventually(async () => (await Deno.readTextFile(added).catch(() => "")) === "new", {
+        ms: 60_000,
+        what: `what came meanwhile: it is looked for at once, and not at the next poll`,
+      });
     });
 
     await context.step("a slow link makes it degraded, and the backup is asked first", async () => {
