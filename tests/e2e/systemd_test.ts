@@ -42,7 +42,7 @@ testWith(
     await withUnit(async (unit, origin) => {
       await unit.start();
       assert.equal(await unit.state(), "active (running)");
-    assert.equal(await unit.property("WatchdogUSec"), "30s");
+      assert.equal(await unit.property("WatchdogUSec"), "30s");
       await sameAs(origin, unit);
       await unit.manager.ctl("stop", unit.name);
       assert.equal(await unit.state(), "inactive (dead)");
@@ -190,7 +190,7 @@ testWith(
   async () => {
     await withUnit(async (unit, origin) => {
       // As a hook may: it asks again and again, and soon each answer takes a second.
-      const loop = "while sleep 0.05; do stat -f %f; done >/dev/null 2>&1 &";
+      const loop = "while sleep 0.05 && stat -f %f; do :; done >/dev/null 2>&1 &";
       await unit.dropIn(`[Service]\nExecStartPost=/bin/sh -c '${loop}'\n`);
       await unit.start();
       await unit.until(async () => {
