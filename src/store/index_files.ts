@@ -1,6 +1,6 @@
 import { MusicfsError } from "../base/errors.ts";
-import { statPath } from "../base/posix.ts";
-import { HEADER_BYTES, headerFault } from "./index_header.ts";
+import { libc, O_RDONLY, openFile, preadFully, statPath } from "../base/posix.ts";
+import { HEADER_BYTES, headerFault, lastTransaction } from "./index_header.ts";
 import { decodeNote, encodeNote, type FileLook, type IndexNote } from "./index_note.ts";
 
 /** What LMDB makes of lock.mdb for 126 readers, in bytes. */
@@ -115,7 +115,22 @@ export class IndexFiles {
     const status = statPath(this.data);
     if (typeof status === "number") return undefined;
     const { ino, size, ctimeNs } = status;
-    return { ino: String(ino), size, ctimeNs: String(ctimeNs) };
+    const commit = this.#lastCommit();
+    return {
+      ino: String(ino),
+      size,
+      ctimeNs: String(ctimeNs),
+      ...(commit === undefined ? {} : { commit: String(commit) }),
+    };
+  }
+
+  #lastCommit(): bigint | undefined {
+    const descriptor = openFile(this.data, O_RDONLY);
+    if (descriptor < 0) return undefined;
+    const header = new Uint8Array(HEADER_BYTES);
+    const read = preadFully(descriptor, header, 0);
+    libc.close(descriptor);
+    return read < 0 ? undefined : lastTransaction(header.subarray(0, read));
   }
 
   async readNote(): Promise<IndexNote | undefined> {

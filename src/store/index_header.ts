@@ -60,6 +60,17 @@ export function headerFault(header: Uint8Array, size: number): string | undefine
   return used > BigInt(size) ? `it is cut short: ${size} of ${used} bytes` : undefined;
 }
 
+/** Number of the last commit that a sound header tells of; undefined for an empty file. */
+export function lastTransaction(header: Uint8Array): bigint | undefined {
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  if (header.length < META_BYTES) return undefined;
+  const pageBytes = view.getUint32(PAGE_BYTES_AT, true);
+  if (!isPageSize(pageBytes) || header.length < pageBytes + META_BYTES) return undefined;
+  const [first, second] = [0, pageBytes].map((at) => view.getBigUint64(at + TRANSACTION_AT, true));
+  if (first === undefined || second === undefined) return undefined;
+  return first > second ? first : second;
+}
+
 function readMeta(view: DataView, at: number, pageBytes: number): Meta | string {
   if (view.getUint32(at + MAGIC_AT, true) !== MAGIC) return "has the wrong magic number";
   const version = view.getUint32(at + VERSION_AT, true);

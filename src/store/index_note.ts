@@ -10,6 +10,8 @@ export interface FileLook {
   ino: string;
   size: number;
   ctimeNs: string;
+  /** Number of the last commit; undefined in what an earlier musicfs noted. */
+  commit?: string | undefined;
 }
 
 export interface IndexNote {
@@ -52,6 +54,15 @@ function isSameLook(a: FileLook | undefined, b: FileLook | undefined): boolean {
   return a.ino === b.ino && a.size === b.size && a.ctimeNs === b.ctimeNs;
 }
 
+/**
+ * Whether the last commit is another one than at the clean stop, as when one of the two meta pages is
+ * damaged: LMDB then takes the older one for the newest, and nothing else tells of it.
+ */
+export function hasOtherCommit(note: IndexNote | undefined, now: FileLook | undefined): boolean {
+  const [before, after] = [note?.look?.commit, now?.commit];
+  return before !== undefined && after !== undefined && after !== before;
+}
+
 export function encodeNote(note: IndexNote): string {
   return JSON.stringify(note) + "\n";
 }
@@ -68,9 +79,11 @@ export function decodeNote(text: string): IndexNote | undefined {
 
 function decodeLook(look: unknown): FileLook | undefined {
   if (!isObject(look)) return undefined;
-  const { ino, size, ctimeNs } = look;
+  const { ino, size, ctimeNs, commit } = look;
   if (typeof ino !== "string" || typeof size !== "number") return undefined;
-  return typeof ctimeNs === "string" ? { ino, size, ctimeNs } : undefined;
+  if (typeof ctimeNs !== "string") return undefined;
+  const isNumber = typeof commit === "string" && /^\d{1,20}$/.test(commit);
+  return { ino, size, ctimeNs, ...(isNumber ? { commit } : {}) };
 }
 
 function parsed(text: string): Record<string, unknown> | undefined {

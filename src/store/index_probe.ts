@@ -8,6 +8,7 @@ import { MusicfsError } from "../base/errors.ts";
 import type { KeyRange } from "./index.ts";
 import { TABLES } from "./index.ts";
 import { PROBE_BAD, PROBE_OK, type ProbeResult } from "./index_probe_result.ts";
+import { pagesFault } from "./index_pages.ts";
 import { type LmdbIndex, openEnvironment } from "./lmdb.ts";
 import type { LmdbTable } from "./lmdb_table.ts";
 
@@ -28,6 +29,8 @@ export async function runIndexProbe(dir: string): Promise<{ code: number; line: 
 
 /** Probes in this process, which damage may end; whatever throws is damage too. */
 export async function probeHere(dir: string): Promise<ProbeResult> {
+  const fault = pagesFault(`${dir}/data.mdb`);
+  if (fault !== undefined) return { bad: fault };
   try {
     const options = { dir, shared: new SharedArrayBuffer(4), hash: await openXxh64() };
     await using index = openEnvironment({ ...options, writable: true });

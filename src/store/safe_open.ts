@@ -14,7 +14,7 @@ import { openXxh64 } from "../chunking/xxh64.ts";
 import { Ballast } from "./ballast.ts";
 import type { Index } from "./index.ts";
 import { IndexFiles, markIndexSuspect } from "./index_files.ts";
-import { type IndexNote, probePlan, SETTLED_MS } from "./index_note.ts";
+import { hasOtherCommit, type IndexNote, probePlan, SETTLED_MS } from "./index_note.ts";
 import { openEnvironment } from "./lmdb.ts";
 import type { IndexProbe } from "./probe_child.ts";
 
@@ -105,7 +105,11 @@ class Opening {
     const fault = await files.fault();
     if (fault !== undefined || !files.exists()) return { fault, probeLater: false };
     const now = { bootId, look: files.look(), suspect: files.isSuspect() };
-    const plan = probePlan(await files.readNote(), now);
+    const note = await files.readNote();
+    if (hasOtherCommit(note, now.look)) {
+      return { fault: "its last commit is not the one of the last clean stop", probeLater: false };
+    }
+    const plan = probePlan(note, now);
     if (plan !== "first") return { fault: undefined, probeLater: plan === "later" };
     await this.#makeLock();
     return await this.#probe();

@@ -14,6 +14,7 @@ import { FileReader } from "../../src/reader/file_reader.ts";
 import { Ingest } from "../../src/reader/ingest.ts";
 import type { FilesAfter } from "../../src/reader/scan_ahead.ts";
 import { CacheIndex } from "../../src/store/cache_index.ts";
+import type { CasStore } from "../../src/store/cas_store.ts";
 import { DiskCasStore } from "../../src/store/disk_cas_store.ts";
 import type { FileVersion } from "../../src/store/file_version.ts";
 import type { Index } from "../../src/store/index.ts";
@@ -44,6 +45,8 @@ export interface RigOptions {
   filesAfter?: FilesAfter;
   /** What `FileReader` is told of other versions. */
   delta?: DeltaSources;
+  /** Puts a store of its own in front of the one on the disk. */
+  wrapStore?: (store: CasStore, disk: CacheDisk) => CasStore;
 }
 
 /** Everything that turns a version and a range into bytes, on a real folder. */
@@ -68,12 +71,13 @@ export class Rig implements AsyncDisposable {
     const space = new Space({ cacheDir, index, cacheIndex, clock, log, limitBytes });
     const disk = new CacheDisk({ cacheDir, clock, log });
     const store = new DiskCasStore({ cacheDir, hash: xxh128, cacheIndex, space, disk });
+    const wrapped = options.wrapStore?.(store, disk) ?? store;
     const manifests = new Manifests({
       index,
       cacheIndex,
       disk,
       space,
-      store,
+      store: wrapped,
       cacheDir,
       hash: xxh128,
       keyHash: xxh128,
@@ -82,7 +86,7 @@ export class Rig implements AsyncDisposable {
     const keyOf = (version: FileVersion): string => manifests.keyOf(version);
     const extents = new Extents({ cacheDir, cacheIndex, disk, space, keyOf, xxh64, log });
     const chunker = new CdcChunker();
-    const parts = { index, cacheIndex, manifests, extents, store, disk, log };
+    const parts = { index, cacheIndex, manifests, extents, store: wrapped, disk, log };
     const ingest = new Ingest({ ...parts, chunker, hash: xxh128 });
     const guarded = guardedOrigins(options.origins ?? [], clock);
     const fetcher = new ContentFetcher({

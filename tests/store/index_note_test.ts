@@ -1,6 +1,12 @@
 import fc from "fast-check";
 import assert from "node:assert/strict";
-import { decodeNote, encodeNote, type IndexNote, probePlan } from "../../src/store/index_note.ts";
+import {
+  decodeNote,
+  encodeNote,
+  hasOtherCommit,
+  type IndexNote,
+  probePlan,
+} from "../../src/store/index_note.ts";
 
 const look = { ino: "12", size: 8192, ctimeNs: "1700000000000000001" };
 const closed: IndexNote = { bootId: "a", state: "closed", settled: true, look };
@@ -37,4 +43,15 @@ Deno.test("decodeNote() reads what encodeNote() wrote, and anything else as no n
   fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
     decodeNote(text);
   }));
+});
+
+Deno.test("hasOtherCommit() compares with the clean stop, where it was noted", () => {
+  const noted = { ...closed, look: { ...look, commit: "67" } };
+  assert.deepEqual(decodeNote(encodeNote(noted)), noted);
+  assert.equal(hasOtherCommit(noted, { ...look, ino: "13", commit: "67" }), false);
+  assert.equal(hasOtherCommit(noted, { ...look, commit: "66" }), true);
+  assert.equal(hasOtherCommit(noted, { ...look, commit: "4611686018427387970" }), true);
+  assert.equal(hasOtherCommit(closed, { ...look, commit: "66" }), false);
+  assert.equal(hasOtherCommit(open, { ...look, commit: "66" }), false);
+  assert.equal(hasOtherCommit(undefined, look), false);
 });
