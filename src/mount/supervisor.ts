@@ -102,6 +102,8 @@ class Supervisor implements Disposable {
   #everReady = false;
   #isStopAsked = false;
   #failures = 0;
+  /** Why no daemon could be started. */
+  #whyNone: string | undefined;
 
   constructor(options: SuperviseOptions) {
     this.#options = options;
@@ -113,7 +115,10 @@ class Supervisor implements Disposable {
   /** Follows the daemon that `first` gives, then its successors. */
   async run(first: () => Promise<Daemon | undefined>): Promise<number> {
     let daemon = await first();
-    if (daemon === undefined) return FAILED;
+    if (daemon === undefined) {
+      this.#options.print(`musicfs: ${this.#whyNone}`);
+      return FAILED;
+    }
     while (daemon !== undefined) {
       const end = await this.#follow(daemon);
       const verdict = judge(end, {
@@ -139,15 +144,16 @@ class Supervisor implements Disposable {
 
   /** A daemon; undefined if none can be started. */
   async start(predecessor: Predecessor | undefined): Promise<Daemon | undefined> {
-    const { clock, print } = this.#options;
     for (const waitMs of [...START_RETRY_MS, undefined]) {
       if (this.#isStopAsked) return undefined;
       try {
-        return this.#spawn(predecessor);
+        const daemon = this.#spawn(predecessor);
+        this.#whyNone = undefined;
+        return daemon;
       } catch (error) {
         if (!(error instanceof Error)) throw error;
-        if (waitMs === undefined) print(`musicfs: Cannot start a daemon: ${error.message}`);
-        else await clock.sleep(waitMs);
+        this.#whyNone = `Cannot start a daemon: ${error.message}`;
+        if (waitMs !== undefined) await this.#options.clock.sleep(waitMs);
       }
     }
     return undefined;
@@ -250,10 +256,9 @@ class Supervisor implements Disposable {
   async #giveUp(): Promise<number> {
     await this.#detach();
     const where = this.#mountpoint === undefined ? "" : ` of ${this.#mountpoint}`;
-    this.#options.print(
-      `musicfs: The mount${where} is given up: one daemon after another ended right after its start. ` +
-        "What they wrote above says why",
-    );
+    const why = this.#whyNone ??
+      "One daemon after another ended right after its start. What they wrote above says why";
+    this.#options.print(`musicfs: The mount${where} is given up. ${why}`);
     return GIVEN_UP;
   }
 

@@ -2,7 +2,7 @@
  * A program for tests of the supervising parent: as `parent` and `__supervise` it is the parent of
  * itself; as `mount FILE` a daemon that has no mount and does what FILE says.
  *
- * Each start does the words of FILE's next line:
+ * `--program=PATH` has the parent start that instead. Each start does the words of FILE's next line:
  * - `open`: the link to its parent; `hold` (a descriptor of FILE), `release`, `ready`, `stopping`.
  * - `listen`: to signals, which are told when they come.
  * - `tell`: appends what it sees to `FILE.log`, as JSON on a line.
@@ -49,7 +49,9 @@ async function main([name, ...words]: string[]): Promise<number> {
   const print = (line: string): void => {
     Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
   };
-  const options = { clock: systemClock, print, self: FAKE_DAEMON };
+  const program = words.find((word) => word.startsWith("--program="))?.slice("--program=".length);
+  const self = program === undefined ? FAKE_DAEMON : [program];
+  const options = { clock: systemClock, print, self };
   if (name === "parent") return await supervise({ ...options, args: words });
   if (name === "__supervise") {
     const [socket, pid, ...args] = words;

@@ -166,8 +166,22 @@ Deno.test("supervise() gives up where one successor after another ends at once",
   await using parent = await Parent.start(dir.path, starts);
   const { code, stderr } = await parent.exit();
   assert.equal(code, GIVEN_UP);
-  assert.match(stderr, /^musicfs: The mount of \/[^\n]*starts\.mnt is given up: [^\n]*\n$/);
+  assert.match(stderr, /^musicfs: The mount of \/[^\n]*starts\.mnt is given up\. [^\n]*\n$/);
   assert.equal((await parent.told(() => true)).length, 6);
+});
+
+Deno.test("supervise() says so where the program is gone, and takes the mount away", async () => {
+  await using dir = await tempDir("supervisor");
+  const program = `${dir.path}/program`;
+  const [deno, ...words] = FAKE_DAEMON;
+  // A program that is there once: it removes itself.
+  const script = `#!/bin/sh\nrm "$0"\nexec '${deno}' ${words.join(" ")} "$@"\n`;
+  await Deno.writeTextFile(program, script, { mode: 0o755 });
+  const starts = ["open hold ready kill"];
+  await using parent = await Parent.start(dir.path, starts, `--program=${program}`);
+  const { code, stderr } = await parent.exit();
+  assert.equal(code, GIVEN_UP);
+  assert.match(stderr, /^musicfs: The mount [^\n]* is given up\. Cannot start a daemon: [^\n]*\n$/);
 });
 
 Deno.test("supervise() passes signals on, those for later once the daemon answers", async () => {
