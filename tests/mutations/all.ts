@@ -6,6 +6,7 @@ import { ROWS_B } from "./rows_b.ts";
 import { ROWS_C } from "./rows_c.ts";
 import { ROWS_D } from "./rows_d.ts";
 import { ROWS_E } from "./rows_e.ts";
+import { ROWS_FAULTS } from "./rows_faults.ts";
 import { ROWS_HANDLES } from "./rows_handles.ts";
 import { ROWS_N } from "./rows_n.ts";
 import { ROWS_SUPERVISOR } from "./rows_supervisor.ts";
@@ -18,6 +19,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ...ROWS_HANDLES,
   ...ROWS_B,
   ...ROWS_C,
+  ...ROWS_FAULTS,
   ...ROWS_D,
   ...ROWS_N,
   ...ROWS_E,

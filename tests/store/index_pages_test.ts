@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { pagesFault } from "../../src/store/index_pages.ts";
+import { probeHere } from "../../src/store/index_probe.ts";
 import { openEnvironment } from "../../src/store/lmdb.ts";
 import { openXxh64 } from "../../src/chunking/xxh64.ts";
 import { writeSample } from "../support/index_opener.ts";
@@ -65,4 +66,16 @@ Deno.test("pagesFault() finds pages of the wrong kind, and nodes that lead outsi
   assert.match(`${await faultAfter((view) => view.setUint16(at + 0x12, 4, true))}`, /of kind 4/);
   assert.match(`${await faultAfter((view) => view.setUint16(at + 0x14, 9_000, true))}`, /nodes?/);
   assert.match(`${await faultAfter((view) => view.setUint16(at + 24, 5_000, true))}`, /outside/);
+});
+
+Deno.test("the probe finds a wrong page number that only a commit would meet", async () => {
+  await using dir = await tempDir("pages");
+  await Deno.writeFile(`${dir.path}/data.mdb`, file);
+  assert.equal(await probeHere(dir.path), "ok");
+  const copy = file.slice();
+  new DataView(copy.buffer).setBigUint64((roots[1] ?? 0) * PAGE, 12_345_678_901n, true);
+  await Deno.writeFile(`${dir.path}/data.mdb`, copy);
+  assert.deepEqual(await probeHere(dir.path), {
+    bad: `page ${roots[1]} says that it is page 12345678901`,
+  });
 });

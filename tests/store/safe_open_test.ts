@@ -281,3 +281,23 @@ Deno.test("openIndex() keeps going where its note cannot be written", async () =
     assert.equal(created, true);
   });
 });
+
+Deno.test("openIndex() sets aside an index whose last commit is not that of the clean stop", async () => {
+  await withLives(async (lives) => {
+    await lives.live();
+    await lives.live();
+    // LMDB takes the other meta page for the newest then, which tells of an older state.
+    const path = `${lives.dir}/data.mdb`;
+    const bytes = await Deno.readFile(path);
+    const view = new DataView(bytes.buffer);
+    const [first, second] = [0x98, 4096 + 0x98].map((at) => view.getBigUint64(at, true));
+    view.setBigUint64((first ?? 0n) > (second ?? 0n) ? 0x98 : 4096 + 0x98, 1n, true);
+    await Deno.writeFile(path, bytes);
+
+    const opened = await lives.open();
+    await using _index = opened.index;
+
+    assert.equal(opened.created, true);
+    assert.equal((await lives.setAsideNames()).length, 1);
+  });
+});
