@@ -191,6 +191,48 @@ for (const [what, { harm, mend }] of Object.entries(REFUSALS)) {
   );
 }
 
+testWith(
+  [...NEEDS, "loop", "mkfs.ext4"],
+  "a cache disk that fails, as an ext4 does that found an error, costs no read and no daemon",
+  async () => {
+    await using rig = await onSmallDisk();
+    await using ext4 = await failingDisk(rig.dir);
+    await using daemon = await rig.start({ cacheDir: join(ext4.path, "cache") });
+    await assertSame(rig, daemon, all.slice(0, 3));
+    // Between two commits: LMDB itself gives up where the disk fails in the midst of one.
+    await eventually(() => isQuiet(daemon), { ms: STATE_MS_MAX, what: "no commits" });
+    await ext4.fail();
+    await assertSame(rig, daemon, all);
+    await becomes(daemon, "refusing");
+    await assertSame(rig, daemon, all);
+    assert(daemon.isRunning, daemon.log);
+    await daemon.stop();
+  },
+);
+
+/** Whether the index was not written to for longer than it takes to write down what was used. */
+async function isQuiet({ cacheDir }: Daemon): Promise<boolean> {
+  const { mtime } = await Deno.stat(join(cacheDir, "index", "data.mdb"));
+  return Date.now() - Number(mtime) > 7_000;
+}
+
+/** An ext4 of its own, which turns read-only when it is told that it has found an error. */
+async function failingDisk(
+  dir: string,
+): Promise<AsyncDisposable & { path: string; fail(): Promise<void> }> {
+  const [image, path] = [join(dir, "disk.img"), join(dir, "ext4")];
+  await output("truncate", ["-s", "64M", image]);
+  await output("mkfs.ext4", ["-q", image]);
+  await Deno.mkdir(path);
+  await output("mount", ["-o", "loop,errors=remount-ro", image, path]);
+  const device = (await output("findmnt", ["-n", "-o", "SOURCE", path])).trim().split("/").at(-1);
+  return {
+    path,
+    fail: () => Deno.writeTextFile(`/sys/fs/ext4/${device}/trigger_fs_error`, "a test"),
+    [Symbol.asyncDispose]: async () => void await output("umount", [path]),
+  };
+}
+
 /** Another program, which takes every byte as soon as it is free. */
 function keepFilling(disk: SmallDisk): { stop(): Promise<void> } {
   let isEnding = false;

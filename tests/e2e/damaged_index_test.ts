@@ -9,7 +9,7 @@ testWith(
   ["fuse", "fusermount3", "diff", "find"],
   "cached tracks play from a cache whose index is damaged, with the origin gone",
   async () => {
-    const cases = rounds({ ci: 4, long: 192 });
+    const cases = rounds({ ci: 3, long: 192 });
     const { signal } = new AbortController();
     const report = await damagedIndexes({ cases, places: 2, seed: seed() }, signal);
     assert.deepEqual(report.faults, []);

@@ -13,7 +13,7 @@ testWith(
     const reads = rounds({ ci: 20_000, long: 200_000 });
     const { signal } = new AbortController();
     // However slow the machine is.
-    const ms = rounds({ ci: 15_000, long: 600_000 });
+    const ms = rounds({ ci: 10_000, long: 600_000 });
     const options = { reads, processes: 8, supervise: true, seed: seed(), ms };
     const report = await randomReads(options, signal);
     const { wrong, overLimit, otherErrors, faults } = report;
