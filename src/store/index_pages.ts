@@ -36,12 +36,23 @@ const TABLE_ROOT_AT = 40;
 
 const NO_PAGE = 0xffff_ffff_ffff_ffffn;
 
-/** What is wrong with the pages; undefined if nothing is. The header must be sound (`headerFault`). */
+/** Walks that a daemon may spoil by its commits before nothing is said of the pages. */
+const WALKS_MAX = 5;
+
+/**
+ * What is wrong with the pages; undefined if nothing is, or if somebody commits all the time: what
+ * was found is then of two states. The header must be sound (`headerFault`).
+ */
 export function pagesFault(path: string): string | undefined {
   const descriptor = openFile(path, O_RDONLY);
   if (descriptor < 0) return undefined; // LMDB says it better.
   try {
-    return new PageWalk(descriptor).fault();
+    for (let walks = 0; walks < WALKS_MAX; walks += 1) {
+      const walk = new PageWalk(descriptor);
+      const fault = walk.fault();
+      if (fault === undefined || walk.isCurrent()) return fault;
+    }
+    return undefined;
   } finally {
     libc.close(descriptor);
   }
@@ -59,6 +70,7 @@ class PageWalk {
   #lastPage = 0n;
   #seen = new Uint8Array(0);
   readonly #due: Due[] = [];
+  #transaction: bigint | undefined;
 
   constructor(descriptor: number) {
     this.#descriptor = descriptor;
@@ -69,6 +81,7 @@ class PageWalk {
     if (typeof status === "number" || status.size === 0) return undefined;
     const meta = this.#newestMeta();
     if (typeof meta === "string") return meta;
+    this.#transaction = meta.getBigUint64(TRANSACTION_AT, true);
     this.#lastPage = meta.getBigUint64(LAST_PAGE_AT, true);
     this.#seen = new Uint8Array(Math.ceil(status.size / this.#pageBytes) + 1);
     for (const rootAt of [FREE_ROOT_AT, MAIN_ROOT_AT]) this.#owe(meta.getBigUint64(rootAt, true));
@@ -77,6 +90,13 @@ class PageWalk {
       if (fault !== undefined) return `page ${due.page} ${fault}`;
     }
     return undefined;
+  }
+
+  /** Whether nobody has committed anything since the walk began. */
+  isCurrent(): boolean {
+    const meta = this.#newestMeta();
+    return typeof meta === "string" ||
+      meta.getBigUint64(TRANSACTION_AT, true) === this.#transaction;
   }
 
   #newestMeta(): DataView | string {

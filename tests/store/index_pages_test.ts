@@ -7,6 +7,7 @@ import { writeSample } from "../support/index_opener.ts";
 import { tempDir } from "../support/temp_dir.ts";
 
 const PAGE = 4096;
+const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
 
 /** data.mdb as lmdb-js writes it: deep trees, long values, and pages that are free again. */
 async function sample(): Promise<Uint8Array<ArrayBuffer>> {
@@ -78,4 +79,20 @@ Deno.test("the probe finds a wrong page number that only a commit would meet", a
   assert.deepEqual(await probeHere(dir.path), {
     bad: `page ${roots[1]} says that it is page 12345678901`,
   });
+});
+
+Deno.test("pagesFault() takes no page for damaged because another process commits meanwhile", async () => {
+  await using dir = await tempDir("pages");
+  const committer = new URL("../support/index_committer.ts", import.meta.url).pathname;
+  await using child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", "--cached-only", "--config", CONFIG, committer, dir.path],
+    stdout: "piped",
+  }).spawn();
+  const reader = child.stdout.getReader();
+  assert.equal(new TextDecoder().decode((await reader.read()).value), "ready");
+  for (let walk = 0; walk < 150; walk += 1) {
+    assert.equal(pagesFault(`${dir.path}/data.mdb`), undefined);
+  }
+  child.kill("SIGKILL");
+  await reader.cancel();
 });
