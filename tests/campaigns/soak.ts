@@ -31,8 +31,8 @@ const DESCRIPTORS_MORE_MAX = 4;
  * Most that a figure may grow an hour. Of descriptors and the like: the rarest thing that happens
  * here, a `gc`, happens 120 times an hour. Of memory, in MiB: the most frequent is 3,600 edits, and
  * who loses one file's chunk list, names or a read buffer at each grows by more than 14 KiB each.
- * Less cannot be told from what a heap does in a quarter of an hour: 25 MiB an hour were measured
- * that were given back when the load ended.
+ * It is a bound above what was measured, 29 and 34 MiB an hour (docs/reliability.md), and no proof
+ * that memory levels off: for that a soak must run for hours.
  */
 const GROWTH_MAX = {
   rss: 48,
