@@ -45,6 +45,8 @@ export interface RandomReadsOptions {
   seed: number;
   /** It ends after so long, however many reads there were; default: it does not. */
   ms?: number;
+  /** How far beyond `read_timeout` a read may go; default: `OVER_MS_MAX`. */
+  overMs?: number;
 }
 
 export interface RandomReadsReport extends ReadTotals {
@@ -187,7 +189,7 @@ export async function randomReads(
   options: RandomReadsOptions,
   signal: AbortSignal,
 ): Promise<RandomReadsReport> {
-  const { reads, processes, supervise, seed, ms } = options;
+  const { reads, processes, supervise, seed, ms, overMs = OVER_MS_MAX } = options;
   const faults = new Faults();
   const random = randomNumbers(seed);
   const began = performance.now();
@@ -214,7 +216,7 @@ export async function randomReads(
     processes,
     reads: Math.ceil(reads / processes),
     seed,
-    limitMs: READ_TIMEOUT_MS + OVER_MS_MAX + (supervise ? READ_TIMEOUT_MS : 0),
+    limitMs: READ_TIMEOUT_MS + overMs + (supervise ? READ_TIMEOUT_MS : 0),
   });
   const saboteur = new Saboteur(host.cacheDir, mulberry32(seed));
   const scene: Scene = { host, link, disk, saboteur, library, random };
