@@ -63,8 +63,9 @@ export async function damageIndex(cacheDir: string, damage: IndexDamage): Promis
   }
 }
 
-/** Notes a format far beyond this program's, as a later musicfs would. */
+/** Notes a format far beyond this program's, as a later musicfs would, with notes of its own. */
 async function writeNewerFormat(cacheDir: string): Promise<void> {
+  await Deno.remove(join(cacheDir, "index", "last_life.json"));
   await using index = openEnvironment({
     dir: join(cacheDir, "index"),
     shared: new SharedArrayBuffer(4),
