@@ -143,6 +143,7 @@ export class DeferredRequests {
     const offset = readU64(request, IN_HEADER_BYTES + 8);
     const length = request.getUint32(IN_HEADER_BYTES + 16, true);
     const range = { offset, length };
+    const { origin } = version.sources[0];
     const late = this.#late.errnoOf(node, range);
     if (late !== undefined) return this.#error(request, late);
     const beganMs = clock.monotonic();
@@ -151,12 +152,13 @@ export class DeferredRequests {
     if (isWanted !== true && !await isWanted) return this.#error(request, ERRNO.EIO);
     try {
       const bytes = await reader.read(version, range, { signal, handle });
+      this.#late.answered(origin);
       this.#send(replyTo(request, bytes), OUT_HEADER_BYTES + bytes.length);
     } catch (error) {
       if (signal.aborted) throw error;
       this.failedReads += 1;
       this.#failures.note({ subject: version.sources[0].path, error });
-      this.#late.note(node, range, { errno: readErrnoOf(error), beganMs });
+      this.#late.note(node, range, { origin, errno: readErrnoOf(error), beganMs });
       this.#error(request, readErrnoOf(error));
       if (readErrnoOf(error) !== ERRNO.ESTALE) return;
       await library.refresh(entryIdOf(node), { signal }).catch((cause) =>

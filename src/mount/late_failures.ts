@@ -10,6 +10,7 @@ const AGAIN_MS_MAX = 200;
 /** A READ that was given up. */
 interface Failure extends ByteRange {
   node: number;
+  origin: string;
   errno: number;
   atMs: number;
 }
@@ -30,14 +31,21 @@ export class LateFailures {
     this.#clock = clock;
   }
 
-  /** A READ that began at `beganMs` failed with `errno`. */
+  /** A READ of a file of `origin` that began at `beganMs` failed with `errno`. */
   note(
     node: number,
     range: ByteRange,
-    { errno, beganMs }: { errno: number; beganMs: number },
+    { origin, errno, beganMs }: { origin: string; errno: number; beganMs: number },
   ): void {
     const atMs = this.#clock.monotonic();
-    if (atMs - beganMs >= LATE_MS_MIN) this.#failures.push({ ...range, node, errno, atMs });
+    if (atMs - beganMs < LATE_MS_MIN) return;
+    this.#failures.push({ ...range, node, origin, errno, atMs });
+  }
+
+  /** A READ of one of its files had its bytes: what is asked for now may have them as well. */
+  answered(origin: string): void {
+    if (this.#failures.length === 0) return;
+    this.#failures = this.#failures.filter((failure) => failure.origin !== origin);
   }
 
   /** The errno for a READ that lies within one that was given up just now; undefined for all others. */

@@ -9,7 +9,7 @@ Deno.test("LateFailures gives a part of what was just given up the same error", 
   const clock = new VirtualClock();
   const late = new LateFailures(clock);
   await clock.advance(30_000);
-  late.note(7, range, { errno: EIO, beganMs: 0 });
+  late.note(7, range, { origin: "nas", errno: EIO, beganMs: 0 });
   assert.equal(late.errnoOf(7, range), EIO);
   assert.equal(late.errnoOf(7, { offset: 8192, length: 4096 }), EIO);
   assert.equal(late.errnoOf(8, range), undefined, "another file");
@@ -18,10 +18,21 @@ Deno.test("LateFailures gives a part of what was just given up the same error", 
   assert.equal(late.errnoOf(7, range), undefined, "who asks later has all the time");
 });
 
+Deno.test("LateFailures forgets those of an origin that answers again", async () => {
+  const clock = new VirtualClock();
+  const late = new LateFailures(clock);
+  await clock.advance(30_000);
+  late.note(7, range, { origin: "nas", errno: EIO, beganMs: 0 });
+  late.note(8, range, { origin: "bucket", errno: EIO, beganMs: 0 });
+  late.answered("nas");
+  assert.equal(late.errnoOf(7, range), undefined);
+  assert.equal(late.errnoOf(8, range), EIO);
+});
+
 Deno.test("LateFailures forgets what failed soon: it is simply tried again", async () => {
   const clock = new VirtualClock();
   const late = new LateFailures(clock);
   await clock.advance(999);
-  late.note(7, range, { errno: EIO, beganMs: 0 });
+  late.note(7, range, { origin: "nas", errno: EIO, beganMs: 0 });
   assert.equal(late.errnoOf(7, range), undefined);
 });

@@ -56,8 +56,7 @@ export const ROWS_D: readonly Mutation[] = [
     },
     removed: "nothing that was given up is remembered",
     file: "src/mount/late_failures.ts",
-    search:
-      "    if (atMs - beganMs >= LATE_MS_MIN) this.#failures.push({ ...range, node, errno, atMs });\n",
+    search: "    this.#failures.push({ ...range, node, origin, errno, atMs });\n",
     replace: "",
   },
   {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { musicfs, startDaemon } from "../support/daemon.ts";
 import { copyMusicLibrary } from "../support/music_library.ts";
-import { output } from "../support/process.ts";
+import { eventually, output } from "../support/process.ts";
 import { testWith } from "../support/requirements.ts";
 import { tempDir } from "../support/temp_dir.ts";
 import { filesIn, writeRemoteLibrary, writeTracks } from "./library.ts";
@@ -67,7 +67,10 @@ for (const kind of REMOTE_KINDS) {
         }
         assert.ok(readMs < cached.length * 200, `${cached.length} files took ${readMs} ms`);
         for (const secret of remote.secrets) assert.ok(!daemon.log.includes(secret));
-        assert.match(daemon.log, /offline|cannot reach|could not be scanned/i);
+        await eventually(() => /offline|cannot reach|could not be scanned/i.test(daemon.log), {
+          ms: 30_000,
+          what: "the log says that the origin is away",
+        });
       }
       await using daemon = await startDaemon(whole);
       await output("diff", ["-r", copy, daemon.mountpoint]);
