@@ -65,6 +65,19 @@ export function passes(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** Whether `end` comes within `ms`; nothing is left waiting then. */
+export async function comesWithin(end: Promise<unknown>, ms: number): Promise<boolean> {
+  const over = new AbortController();
+  try {
+    return await Promise.race([
+      end.then(() => true),
+      passes(ms, over.signal).then(() => false),
+    ]);
+  } finally {
+    over.abort();
+  }
+}
+
 /** One line on stdout. */
 export function say(line: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { failpointsIn } from "../support/failpoints.ts";
 import { run } from "../support/process.ts";
-import { type Faults, passes } from "./campaign.ts";
+import { comesWithin, type Faults, passes } from "./campaign.ts";
 import { TimedReader } from "./clients.ts";
 import { ask, ProcessHost, servedBy, serving, signalTo, succeeded } from "./host.ts";
 import { VERSIONS_MAX, writeKnown } from "./known_bytes.ts";
@@ -184,10 +184,9 @@ export class KillPlace implements AsyncDisposable {
     const passed = Math.floor(this.#options.random() ** 3 * hits);
     await this.#host.spawn([], { MUSICFS_FAILPOINTS: `${point}=${passed}*off->kill` });
     const isOver = AbortSignal.timeout(START_MS_MAX);
-    let hasEnded = false;
-    const end = this.#host.ended().then(() => (hasEnded = true));
-    while (!hasEnded && !isOver.aborted && this.#host.mounts().length === 0) {
-      await Promise.race([end, passes(10)]);
+    const end = this.#host.ended();
+    while (!isOver.aborted && this.#host.mounts().length === 0) {
+      if (await comesWithin(end, 10)) break;
     }
     return point;
   }
@@ -224,8 +223,7 @@ export class KillPlace implements AsyncDisposable {
     const { cacheDir } = this.#host;
     let death: Death = "time";
     if (point !== undefined) {
-      const end = this.#host.ended().then(() => true);
-      const isReached = await Promise.race([end, passes(FAILPOINT_MS_MAX).then(() => false)]);
+      const isReached = await comesWithin(this.#host.ended(), FAILPOINT_MS_MAX);
       death = isReached ? "failpoint" : "failpoint not reached";
       if (isReached) counts.failpoints[point] = 1 + (counts.failpoints[point] ?? 0);
     } else await passes(random() * DEATH_MS_MAX);
