@@ -139,7 +139,7 @@ async function serve(
   stack.use(catchFaults({ log, stop, giveUp: () => giveUp(parts) }));
   // Never terminated: that of a thread which blocks in a system call would never end.
   const worker = loadFuseWorker();
-  const deaths = new DeathCount(parts.cacheDir, { clock, log });
+  const deaths = new DeathCount(parts);
   const heir = heritage && { ...heritage, session: await deaths.begin(heritage.session) };
   if (heir) failpoint("daemon.takeover");
   const takenOver = heir?.session.epoch;

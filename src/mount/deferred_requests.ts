@@ -8,7 +8,7 @@ import { checked, libc } from "../base/posix.ts";
 import { ERRNO, errnoOf, readErrnoOf } from "../fuse/errno.ts";
 import { folderNeededBy, type Operations } from "../fuse/operations.ts";
 import { IN_HEADER_BYTES, OPCODE, OUT_HEADER_BYTES, readU64 } from "../fuse/protocol.ts";
-import { DEFERRED, type Reply } from "../fuse/reply.ts";
+import { DEFERRED, errorReply, type Reply } from "../fuse/reply.ts";
 import { nodeOf } from "../fuse/session.ts";
 import type { Library } from "../library/library.ts";
 import type { Namespace } from "../library/namespace.ts";
@@ -191,8 +191,8 @@ export class DeferredRequests {
   }
 
   #error(request: DataView, errno: number): void {
-    const bytes = replyTo(request, new Uint8Array());
-    new DataView(bytes.buffer).setInt32(4, -errno, true);
+    const unique = { low: request.getUint32(8, true), high: request.getUint32(12, true) };
+    const bytes = errorReply(unique, errno);
     this.#send(bytes, bytes.length);
   }
 

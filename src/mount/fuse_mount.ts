@@ -182,10 +182,7 @@ export class FuseMount {
 
   /** Waits for the readers' requests, at most `limitMs`, and answers `EIO` to those left over. */
   async drain(limitMs: number): Promise<void> {
-    const timer = new AbortController();
-    const limit = this.#options.clock.sleep(limitMs, timer.signal).catch(() => undefined);
-    await Promise.race([this.#requests.drained(), limit]);
-    timer.abort();
+    await within(this.#requests.drained(), { ms: limitMs, clock: this.#options.clock });
     await this.#requests.stop();
   }
 
@@ -206,10 +203,7 @@ export class FuseMount {
    * the main thread answers nothing more.
    */
   async leave(limitMs: number): Promise<void> {
-    const timer = new AbortController();
-    const limit = this.#options.clock.sleep(limitMs, timer.signal).catch(() => undefined);
-    await Promise.race([this.#requests.drained(), limit]);
-    timer.abort();
+    await within(this.#requests.drained(), { ms: limitMs, clock: this.#options.clock });
     this.#requests.fallSilent();
     this.#isDeaf = true;
   }

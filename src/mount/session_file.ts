@@ -1,3 +1,4 @@
+import type { Log } from "../base/log.ts";
 import type { Negotiated } from "../fuse/negotiation.ts";
 
 /** Name of the file in the cache folder. */
@@ -23,6 +24,23 @@ export async function writeSession(cacheDir: string, record: SessionRecord): Pro
   const path = `${cacheDir}/${SESSION_FILE}`;
   await Deno.writeTextFile(`${path}.new`, JSON.stringify(record) + "\n", { mode: 0o600 });
   await Deno.rename(`${path}.new`, path);
+}
+
+/**
+ * Writes the record if the disk takes it; whether it did. Without it a successor goes by an older
+ * record, or mounts anew.
+ */
+export async function keepSession(
+  record: SessionRecord,
+  { cacheDir, log }: { cacheDir: string; log: Log },
+): Promise<boolean> {
+  try {
+    await writeSession(cacheDir, record);
+    return true;
+  } catch (error) {
+    log.warning("The mount's record could not be written", { error });
+    return false;
+  }
 }
 
 /** The record; undefined if there is none, or none that can be used. */

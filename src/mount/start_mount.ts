@@ -1,6 +1,5 @@
 /** Makes the mount that a daemon serves, or goes on with the one it takes over. */
 
-import type { Log } from "../base/log.ts";
 import { checkMountpoint } from "./mountpoint_check.ts";
 import type { Cache } from "./cache.ts";
 import type { DaemonOptions } from "./daemon.ts";
@@ -10,7 +9,7 @@ import { FuseMount, type FuseMountOptions } from "./fuse_mount.ts";
 import { hasStaleListings } from "./kernel_release.ts";
 import { holdOpen } from "./hold_open.ts";
 import { kernelReadAheadBytes, raiseReadAhead } from "./read_ahead_setting.ts";
-import { type SessionRecord, writeSession } from "./session_file.ts";
+import { keepSession, type SessionRecord } from "./session_file.ts";
 import { checkFirstSight } from "./first_sight.ts";
 import type { Heritage } from "./takeover.ts";
 
@@ -77,7 +76,7 @@ export async function startMount(
     takeovers: 0,
     quickDeaths: 0,
   };
-  const isKept = heritage !== undefined || await isWritten(session, { cacheDir, log });
+  const isKept = heritage !== undefined || await keepSession(session, { cacheDir, log });
   const isHeld = isKept && session.agreed.resend && holder?.hold(mount.descriptor) === true;
   if (look.uid === 0) raiseReadAhead(mountpoint, { bytes: readAheadBytes, log });
   return { mount, session, isHeld };
@@ -124,20 +123,6 @@ async function lookOf(
     passthrough: directRoots.length > 0 && uid === 0,
     readAheadBytes: kernelReadAheadBytes(config),
   };
-}
-
-/** Whether a successor will find what it needs: not on a disk that takes nothing. */
-async function isWritten(
-  session: SessionRecord,
-  { cacheDir, log }: { cacheDir: string; log: Log },
-): Promise<boolean> {
-  try {
-    await writeSession(cacheDir, session);
-    return true;
-  } catch (error) {
-    log.warning("The mount's record could not be written", { error });
-    return false;
-  }
 }
 
 /** What was found, unless the index is another one by now: old node ids would name other files. */

@@ -9,7 +9,7 @@ import type { Log } from "../base/log.ts";
 import { libc } from "../base/posix.ts";
 import { detachMount } from "./check_mount.ts";
 import { musicfsMountAt } from "./mount_table.ts";
-import { readSession, type SessionRecord, writeSession } from "./session_file.ts";
+import { keepSession, readSession, type SessionRecord } from "./session_file.ts";
 
 /** A daemon that served for so long did not die of the mount it took over, in ms. */
 export const SETTLED_MS = 2_000;
@@ -86,16 +86,13 @@ export async function abandon(
  * served for `SETTLED_MS`.
  */
 export class DeathCount {
-  constructor(
-    readonly cacheDir: string,
-    readonly options: { clock: Clock; log: Log },
-  ) {}
+  constructor(readonly options: { cacheDir: string; clock: Clock; log: Log }) {}
 
   /** Counts this attempt as a death, until `settle` or `forgive` takes it back. */
   async begin(session: SessionRecord): Promise<SessionRecord> {
     const { takeovers, quickDeaths } = session;
     const next = { ...session, takeovers: takeovers + 1, quickDeaths: quickDeaths + 1 };
-    await this.#write(next);
+    await keepSession(next, this.options);
     return next;
   }
 
@@ -107,16 +104,7 @@ export class DeathCount {
 
   /** Takes the count back: this end is meant. */
   async forgive(session: SessionRecord): Promise<void> {
-    await this.#write({ ...session, quickDeaths: 0 });
-  }
-
-  /** On a full disk the old record stays, which is as good for all but the count. */
-  async #write(record: SessionRecord): Promise<void> {
-    try {
-      await writeSession(this.cacheDir, record);
-    } catch (error) {
-      this.options.log.warning("The mount's record could not be written", { error });
-    }
+    await keepSession({ ...session, quickDeaths: 0 }, this.options);
   }
 }
 

@@ -9,21 +9,11 @@ import { MemoryIndex } from "../support/memory_index.ts";
 import { rounds } from "../support/scale.ts";
 import { MemoryOrigin } from "../support/memory_origin.ts";
 import { tempDir } from "../support/temp_dir.ts";
+import { randomNumbers } from "../support/churn.ts";
 import { filesBelow, KiB, MiB, noise, Rig } from "./rig.ts";
 
 const OPERATIONS = rounds({ ci: 900, long: 20_000 });
 const SIZES = [0, 1, 5_000, 16 * KiB, 300 * KiB + 1, 1 * MiB, 3 * MiB + 77, 6 * MiB - 1];
-
-/** mulberry32: numbers in [0, 1) from a seed. */
-function randomOf(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** One life of the world: files at an origin, a cache, and everything that may happen to both. */
 class World {
@@ -221,7 +211,7 @@ class World {
 Deno.test("FileReader and CachedReader never give a wrong byte, whatever happens", async () => {
   const seed = Number(Deno.env.get("MUSICFS_TEST_SEED") ?? Date.now() % 1e9);
   await using dir = await tempDir();
-  const world = new World(dir.path, randomOf(seed));
+  const world = new World(dir.path, randomNumbers(seed));
   try {
     for (let i = 0; i < OPERATIONS; i += 1) {
       const dice = world.random();

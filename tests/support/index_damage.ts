@@ -1,5 +1,7 @@
 /** What bad disks, bad luck and people do to `index/data.mdb`: the kinds of libraries.md, section 3. */
 
+import { randomNumbers } from "./churn.ts";
+
 const PAGE = 4096;
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -75,17 +77,6 @@ function flip(
   return file;
 }
 
-/** mulberry32: the seed is the bug report. */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** So many damages: the whole file's first, then the others by turns; each with its own chance. */
 export function indexDamages(
   count: number,
@@ -97,6 +88,6 @@ export function indexDamages(
   const kinds = [...whole, ...Array.from({ length: rounds }, () => within).flat()];
   return kinds.slice(0, count).map(([name, damage], number) => ({
     name,
-    apply: (file) => damage(file, randomFrom(seed * 1000 + number)),
+    apply: (file) => damage(file, randomNumbers(seed * 1000 + number)),
   }));
 }
